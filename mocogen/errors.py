@@ -1,0 +1,17 @@
+"""The two ways in which a request can fail, as the command line tells them."""
+
+
+class MocogenError(Exception):
+    """Something went wrong that the user can understand and mend.
+
+    The message is one sentence that says what is wrong and what to do. The command line
+    prints it on standard error and exits with ``exit_code``.
+    """
+
+    exit_code = 1
+
+
+class UsageError(MocogenError, ValueError):
+    """The request itself makes no sense (a frame count of zero, an unknown action)."""
+
+    exit_code = 2

@@ -1,0 +1,135 @@
+"""What a checkpoint says of itself: sizes, latent layout, noise mode, actions, origin.
+
+Plain data without torch or numpy, so that ``mocogen info`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from .errors import MocogenError
+
+FORMAT = 1
+"""Version of the metadata; raised when an older mocogen could not read it."""
+
+NOISE_MODES = ("per-frame", "constant", "feedback")
+"""A fresh noise vector at every frame; one for the whole clip; one for the first frame, and
+from then on the network's own output."""
+
+INITIAL_STATES = ("zeros", "normal")
+LATENT_PARTS = ("motion", "content", "category")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything needed to rebuild the networks and to sample from them.
+
+    Attributes:
+        content: length of the content vector, drawn from N(0, I) once a clip.
+        noise: length of a noise vector, from N(0, I).
+        hidden: length of the recurrent cell's state.
+        motion: length of the motion code of a frame.
+        actions: names of the categories, in the order of their one-hot vector.
+        latent_order: the parts of the generator's input from first to last. With
+            "category" among them the action enters the generator, else the motion network.
+        width: channels before the generator's last layer.
+        image_size: height and width of a frame in pixels.
+        cell: "lstm" or "gru".
+        head: whether a linear layer and a batch norm follow the cell.
+        noise_mode: one of ``NOISE_MODES``.
+        initial_state: "zeros", or "normal" for a hidden state from N(0, I).
+        pixel_range: the generator's values for black and for full brightness.
+        fps: frames a second of the training clips.
+        name: what the model is called.
+        data: what it was trained on.
+        license: the terms of the weights, as far as they are known.
+        training: how it was trained (recipe, seed, hours, versions, ...), free of form.
+    """
+
+    content: int
+    noise: int
+    hidden: int
+    motion: int
+    actions: tuple[str, ...] = ()
+    latent_order: tuple[str, ...] = ("motion", "content")
+    width: int = 64
+    image_size: int = 96
+    cell: str = "lstm"
+    head: bool = True
+    noise_mode: str = "per-frame"
+    initial_state: str = "zeros"
+    pixel_range: tuple[float, float] = (-1.0, 1.0)
+    fps: float = 25.0
+    name: str = "unnamed"
+    data: str = "unknown"
+    license: str = "unknown"
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def generator_categories(self) -> int:
+        """Length of the one-hot vector in the generator's input."""
+        return len(self.actions) if "category" in self.latent_order else 0
+
+    @property
+    def motion_categories(self) -> int:
+        """Length of the one-hot vector in the motion network's input."""
+        return 0 if "category" in self.latent_order else len(self.actions)
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            MocogenError: it is no metadata of mocogen's, of a later format, or incomplete.
+        """
+        try:
+            values = json.loads(text)
+            version = int(values.pop("format"))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise MocogenError("its metadata cannot be read: it is damaged") from None
+        if version > FORMAT:
+            raise MocogenError(
+                f"its format is {version} and this mocogen reads up to {FORMAT}: update mocogen"
+            )
+        known = {f.name for f in fields(cls)}
+        for name in ("actions", "latent_order", "pixel_range"):
+            if isinstance(values.get(name), list):
+                values[name] = tuple(values[name])
+        try:
+            spec = cls(**{key: value for key, value in values.items() if key in known})
+        except TypeError as error:
+            missing = str(error).partition(": ")[2] or "required entries"
+            raise MocogenError(f"its metadata lacks {missing}") from None
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
+        sizes = ("content", "noise", "hidden", "motion", "width", "image_size")
+        wrong = [n for n in sizes if type(getattr(self, n)) is not int or getattr(self, n) < 1]
+        parts = set(self.latent_order)
+        if not {"motion", "content"} <= parts <= set(LATENT_PARTS) or len(parts) != len(
+            self.latent_order
+        ):
+            wrong.append("latent_order")
+        wrong += [
+            name
+            for name, allowed in (
+                ("cell", ("lstm", "gru")),
+                ("noise_mode", NOISE_MODES),
+                ("initial_state", INITIAL_STATES),
+            )
+            if getattr(self, name) not in allowed
+        ]
+        if not isinstance(self.fps, int | float) or not 0 < self.fps <= 1000:
+            wrong.append("fps")
+        low_high = self.pixel_range
+        if len(low_high) != 2 or not low_high[0] < low_high[1]:
+            wrong.append("pixel_range")
+        if wrong:
+            named = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
+            raise MocogenError(f"its metadata has impossible values: {named}")
