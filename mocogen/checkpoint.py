@@ -102,25 +102,32 @@ def _not_safetensors(path: Path, error: Exception) -> str:
     return f"{path} is not a mocogen checkpoint (a safetensors file)"
 
 
-def build(spec: ModelSpec) -> tuple[MotionNetwork, Generator]:
-    """Fresh networks of a spec's sizes, in eval mode."""
+def build(spec: ModelSpec, device: str = "cpu") -> tuple[MotionNetwork, Generator]:
+    """Fresh networks of a spec's sizes, in eval mode.
+
+    On the device "meta" they have shapes but no values: to be filled by :func:`fill`, at no
+    cost for an initialisation, and without a draw from torch's global random numbers.
+    """
+    import torch
+
     from .generator import Generator
     from .motion import MotionNetwork
 
-    motion = MotionNetwork(
-        noise=spec.noise,
-        hidden=spec.hidden,
-        motion=spec.motion,
-        categories=spec.motion_categories,
-        cell=spec.cell,
-        head=spec.head,
-    )
-    generator = Generator(
-        latent_size=spec.content + spec.motion,
-        categories=spec.generator_categories,
-        width=spec.width,
-        image_size=spec.image_size,
-    )
+    with torch.device(device):
+        motion = MotionNetwork(
+            noise=spec.noise,
+            hidden=spec.hidden,
+            motion=spec.motion,
+            categories=spec.motion_categories,
+            cell=spec.cell,
+            head=spec.head,
+        )
+        generator = Generator(
+            latent_size=spec.content + spec.motion,
+            categories=spec.generator_categories,
+            width=spec.width,
+            image_size=spec.image_size,
+        )
     return motion.eval(), generator.eval()
 
 
@@ -135,7 +142,7 @@ def load(path: Path) -> tuple[ModelSpec, MotionNetwork, Generator]:
 
     spec = read_spec(path)
     tensors = load_file(path)
-    motion, generator = build(spec)
+    motion, generator = build(spec, "meta")
     for prefix, module in (("motion.", motion), ("generator.", generator)):
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         fill(module, part, f"{path} ({prefix[:-1]})")
@@ -146,7 +153,7 @@ def load(path: Path) -> tuple[ModelSpec, MotionNetwork, Generator]:
 
 
 def fill(module: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:
-    """Copy tensors into a module of the same layout, in the module's precision.
+    """Give a module of the same layout these tensors, in float32.
 
     Batch norm's ``num_batches_tracked`` may be missing: sampling never needs it, and files
     from PyTorch 0.2 do not have it.
@@ -154,6 +161,8 @@ def fill(module: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> Non
     Raises:
         MocogenError: names what is missing, unexpected or of another shape.
     """
+    import torch
+
     own = module.state_dict()
     optional = {key for key in own if key.endswith("num_batches_tracked")}
     missing = [key for key in own if key not in tensors and key not in optional]
@@ -174,7 +183,9 @@ def fill(module: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> Non
     ]
     if faults:
         raise MocogenError(f"cannot use {where}: tensors {'; '.join(faults)}")
-    module.load_state_dict({**own, **tensors})
+    counters = {key: torch.zeros((), dtype=torch.long) for key in optional}
+    floats = {key: tensors[key].float() for key in own if key not in optional}
+    module.load_state_dict({**counters, **floats}, assign=True)
 
 
 def save(

@@ -106,8 +106,8 @@ class MotionNetwork(nn.Module):
             10 frames and then 10 more from the state are the same as 20 at once.
 
         Raises:
-            ValueError: the noise's shape does not fit, or the category is missing or not
-                wanted.
+            ValueError: the noise's shape or the number of frames does not fit, or the
+                category is missing or not wanted.
 
         In training mode every frame is normalised with its own batch statistics, as in the
         course; in eval mode with the running ones.
@@ -119,6 +119,8 @@ class MotionNetwork(nn.Module):
             if constant:
                 raise ValueError("n_frames is needed when one noise vector serves the whole clip")
             n_frames = len(noise)
+        if n_frames < 1:
+            raise ValueError(f"{n_frames} frames: at least 1 is needed")
         batch = noise.shape[-2]
         if state is None:
             state = self.initial_state(batch)
@@ -126,12 +128,18 @@ class MotionNetwork(nn.Module):
 
         # One matrix product for the inputs of all frames; the loop keeps only the recurrence.
         projected = cell.project(self._with_category(noise, category))
-        frames = [projected] * n_frames if constant else projected.unbind(0)
-        hidden: list[Tensor] = []
-        for frame in frames:
+        if constant:
+            projected = projected.expand(n_frames, -1, -1)
+        # Autograd and autocast both need operations that return new tensors.
+        functional_steps = torch.is_grad_enabled() or torch.is_autocast_enabled(noise.device.type)
+        if isinstance(cell, LSTMCell) and isinstance(state, tuple) and not functional_steps:
+            hidden, state = cell.steps_in_place(projected, state)
+            return self._codes(hidden), state
+        steps: list[Tensor] = []
+        for frame in projected.unbind(0):
             state = cell.step(frame, state)  # type: ignore[arg-type]
-            hidden.append(state if isinstance(state, Tensor) else state[0])
-        return self._codes(torch.stack(hidden)), state
+            steps.append(state if isinstance(state, Tensor) else state[0])
+        return self._codes(torch.stack(steps)), state
 
     def feed_back(
         self,
@@ -180,7 +188,7 @@ class MotionNetwork(nn.Module):
         """Batch norm of (n_frames, batch, motion), frame by frame where that matters."""
         if self.bn is None:
             return codes
-        if self.training:
+        if self.bn.training:
             return torch.stack([self.bn(frame) for frame in codes])
         return self.bn(codes.flatten(0, 1)).view_as(codes)
 

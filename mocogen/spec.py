@@ -6,6 +6,7 @@ Plain data without torch or numpy, so that ``mocogen info`` answers at once.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -125,6 +126,9 @@ class ModelSpec:
             )
             if getattr(self, name) not in allowed
         ]
+        # Action names become parts of file names, which must not lead elsewhere.
+        if not all(isinstance(a, str) and re.fullmatch(r"\w[\w .+-]*", a) for a in self.actions):
+            wrong.append("actions")
         if not isinstance(self.fps, int | float) or not 0 < self.fps <= 1000:
             wrong.append("fps")
         low_high = self.pixel_range

@@ -94,7 +94,8 @@ class Model:
         self._motion = motion.eval().requires_grad_(False).to(self.device)
         # Channels-last is a third faster than the default layout on CPUs, and what tensor
         # cores want.
-        self._generator = generator.folded().to(self.device, memory_format=torch.channels_last)
+        self._generator = generator.folded().to(self.device)
+        self._generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def clip(
         self,

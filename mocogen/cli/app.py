@@ -9,6 +9,9 @@ import typer
 
 from .. import __version__
 from ..errors import MocogenError
+from .convert import convert
+from .info import info
+from .sample import sample
 
 app = typer.Typer(
     name="mocogen",
@@ -33,6 +36,11 @@ def options(
     ] = False,
 ) -> None:
     """Options that stand before a command."""
+
+
+app.command()(sample)
+app.command()(info)
+app.command()(convert)
 
 
 def main() -> None:

@@ -1,0 +1,35 @@
+"""``mocogen convert``: others' networks as one checkpoint of mocogen's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from . import common
+
+
+def convert(
+    generator: Annotated[Path, typer.Option(help="The image generator, as a state dict.")],
+    out: Annotated[Path, typer.Option(help="The checkpoint to write (.safetensors).")],
+    motion: common.Motion = None,
+    name: Annotated[str | None, typer.Option(help="A name for it. [default: the file's]")] = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Write a pair of others' networks as one checkpoint, with the same samples."""
+    if out.suffix != ".safetensors":
+        raise UsageError(f"--out {out}: a checkpoint's name ends in .safetensors")
+    from .. import checkpoint, foreign
+
+    spec, *networks = foreign.read_pair(generator, motion)
+    spec = replace(spec, name=name or out.stem)
+    checkpoint.save(out, spec, *networks, half=False)
+    if not quiet:
+        common.say(
+            f"{out}: {spec.cell.upper()} motion network, {spec.noise_mode} noise, "
+            f"{spec.image_size}x{spec.image_size} generator; sample from it with "
+            f"`mocogen sample --checkpoint {out}`"
+        )

@@ -1,0 +1,24 @@
+"""The progress bar. Importing it imports rich."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def frames_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar over ``total`` frames on standard error; yields what to call with each advance."""
+    columns = (
+        TextColumn("sampling"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.completed} of {task.total} frames"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("sampling", total=total)
+        yield lambda frames: progress.advance(task, frames)

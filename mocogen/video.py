@@ -1,0 +1,310 @@
+"""Clip writers: uint8 frames in, a file of the suffix's format out.
+
+Every writer takes frames a few at a time and has the same two methods; :func:`open_clip`
+chooses one by the file's suffix and makes the file appear whole or not at all. Encoders run
+with one thread, so that the bytes of a file depend on its frames alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import provenance
+from .errors import MocogenError, UsageError
+from .files import atomic_path
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ClipFormat:
+    """What a writer needs to know before the first frame.
+
+    Attributes:
+        frames: how many frames will come.
+        height, width: of a frame in pixels, as it will be stored.
+        fps: frames a second, above 0.
+        made_by: the record to write into the file, where the format can carry one.
+    """
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+    made_by: provenance.Record
+
+
+class ClipWriter(ABC):
+    """Takes frames, uint8 of (n, height, width, 3), and writes them to ``path``."""
+
+    def __init__(self, path: Path, form: ClipFormat) -> None:
+        self.path = path
+        self.form = form
+
+    @abstractmethod
+    def write(self, frames: Frames) -> None:
+        """Add frames at the end. The array may be reused by the caller afterwards."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish the file."""
+
+    @staticmethod
+    def real_fps(frames: int, fps: float) -> float:
+        """The rate at which a clip of the format will play, when ``fps`` is asked for."""
+        return fps
+
+
+class Mp4Writer(ClipWriter):
+    """H.264 in MP4 that browsers and QuickTime play: yuv420p, index at the front.
+
+    crf 18 is visually lossless for most eyes (the encoder's own documentation). PyAV encodes
+    within the process: starting a program a clip takes longer than encoding a short one.
+    """
+
+    def __init__(self, path: Path, form: ClipFormat) -> None:
+        super().__init__(path, form)
+        import av
+
+        self._frame = av.VideoFrame.from_ndarray
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        self._container.metadata["comment"] = provenance.dumps(form.made_by)
+        # BT.601 is what the conversion from RGB makes; said aloud, no player needs to guess.
+        color = "colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m"
+        self._stream = self._container.add_stream(
+            "libx264",
+            rate=Fraction(form.fps).limit_denominator(1001),
+            options={"crf": "18", "preset": "veryfast", "x264-params": color},
+        )
+        self._stream.height, self._stream.width = form.height, form.width
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.thread_count = 1
+
+    def write(self, frames: Frames) -> None:
+        for frame in frames:
+            self._container.mux(self._stream.encode(self._frame(frame, format="rgb24")))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode())
+        self._container.close()
+
+
+class GifWriter(ClipWriter):
+    """A GIF that loops for ever, with one palette for all frames, so that nothing flickers.
+
+    The palette is made from pixels of the first frames, a fixed number, whatever the size of
+    the pieces in which frames arrive. GIF counts in hundredths of a second and viewers do
+    not go below two: frames are shown at the hundredths nearest to their time, so that the
+    length of the clip stays right.
+    """
+
+    PALETTE_FRAMES = 48
+    PALETTE_PIXELS = 1 << 15
+    FASTEST = 50.0
+
+    def __init__(self, path: Path, form: ClipFormat) -> None:
+        super().__init__(path, form)
+        self._container: Any = None
+        self._palette: Any = None
+        self._colors: Frames | None = None
+        self._waiting: list[Frames] = []
+        self._count = 0
+
+    @classmethod
+    def _time(cls, frame: int, fps: float) -> int:
+        """When a frame is shown, in hundredths of a second."""
+        return round(frame * 100 / min(fps, cls.FASTEST))
+
+    @staticmethod
+    def real_fps(frames: int, fps: float) -> float:
+        return frames * 100 / GifWriter._time(frames, fps)
+
+    def write(self, frames: Frames) -> None:
+        if self._colors is not None:
+            self._encode(frames)
+            return
+        self._waiting.append(frames.copy())
+        if sum(map(len, self._waiting)) >= self.PALETTE_FRAMES:
+            self._start()
+
+    def close(self) -> None:
+        if self._colors is None:
+            self._start()
+        self._container.mux(self._stream.encode())
+        self._container.close()
+        # The format's library writes no comments; one stands ahead of the closing byte.
+        with self.path.open("r+b") as file:
+            file.seek(-1, 2)
+            end = file.read(1)
+            file.seek(-1, 2)
+            file.write(provenance.gif_comment(self.form.made_by) + end)
+
+    def _start(self) -> None:
+        import av
+        from PIL import Image
+
+        frames = np.concatenate(self._waiting)
+        self._waiting = []
+        pixels = frames[: self.PALETTE_FRAMES].reshape(-1, 3)
+        # An odd stride, so that the sample does not keep to a few columns of the frames.
+        stride = len(pixels) // self.PALETTE_PIXELS | 1
+        sample = Image.fromarray(np.ascontiguousarray(pixels[None, ::stride]))
+        self._palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT)
+        flat = np.array(self._palette.getpalette(), np.uint8).reshape(-1, 3)
+        self._colors = np.zeros((256, 4), np.uint8)  # alpha, red, green, blue
+        self._colors[:, 0] = 255
+        self._colors[: len(flat), 1:] = flat
+
+        last = self.form.frames - 1
+        final = self._time(last + 1, self.form.fps) - self._time(last, self.form.fps)
+        options = {"loop": "0", "final_delay": str(final)}
+        self._container = av.open(str(self.path), "w", format="gif", options=options)
+        self._stream = self._container.add_stream("gif", rate=100)
+        self._stream.height, self._stream.width = self.form.height, self.form.width
+        self._stream.pix_fmt = "pal8"
+        self._stream.codec_context.time_base = Fraction(1, 100)
+        self._encode(frames)
+
+    def _encode(self, frames: Frames) -> None:
+        import av
+        from PIL import Image
+
+        for frame in frames:
+            # Without dithering: its pattern would crawl over a still background.
+            image = Image.fromarray(frame).quantize(palette=self._palette, dither=Image.Dither.NONE)
+            packed = (np.asarray(image), self._colors)
+            picture: Any = av.VideoFrame.from_ndarray(packed, format="pal8")  # type: ignore[arg-type]
+            picture.pts = self._time(self._count, self.form.fps)
+            picture.time_base = Fraction(1, 100)
+            self._count += 1
+            self._container.mux(self._stream.encode(picture))
+
+
+class WebpWriter(ClipWriter):
+    """A lossless animated WebP that loops for ever. Holds the clip until it is closed."""
+
+    def __init__(self, path: Path, form: ClipFormat) -> None:
+        super().__init__(path, form)
+        self._images: list[Any] = []
+
+    def write(self, frames: Frames) -> None:
+        from PIL import Image
+
+        self._images += [Image.fromarray(frame.copy()) for frame in frames]
+
+    def close(self) -> None:
+        ends = [round(i * 1000 / self.form.fps) for i in range(len(self._images) + 1)]
+        durations = [after - before for before, after in pairwise(ends)]
+        self._images[0].save(
+            self.path,
+            format="WEBP",
+            save_all=True,
+            append_images=self._images[1:],
+            duration=durations,
+            loop=0,
+            lossless=True,
+            method=2,
+            xmp=provenance.xmp(self.form.made_by),
+        )
+
+    @staticmethod
+    def real_fps(frames: int, fps: float) -> float:
+        return frames * 1000 / max(1, round(frames * 1000 / fps))
+
+
+class FilmstripWriter(ClipWriter):
+    """A PNG with the frames side by side, from left to right: a clip at a glance."""
+
+    WIDEST = 100_000
+
+    def __init__(self, path: Path, form: ClipFormat) -> None:
+        super().__init__(path, form)
+        if form.frames * form.width > self.WIDEST:
+            raise UsageError(
+                f"a filmstrip of {form.frames} frames is too wide for a PNG: ask for at most "
+                f"{self.WIDEST // form.width} frames, or for an .mp4"
+            )
+        self._strip = np.empty((form.height, form.frames * form.width, 3), np.uint8)
+        self._column = 0
+
+    def write(self, frames: Frames) -> None:
+        for frame in frames:
+            self._strip[:, self._column : self._column + self.form.width] = frame
+            self._column += self.form.width
+
+    def close(self) -> None:
+        from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
+
+        text = PngInfo()
+        text.add_text("mocogen", provenance.dumps(self.form.made_by))
+        Image.fromarray(self._strip).save(self.path, format="PNG", pnginfo=text)
+
+
+class NpyWriter(ClipWriter):
+    """A raw array for numpy: uint8 of (frames, height, width, 3), without loss or record."""
+
+    def __init__(self, path: Path, form: ClipFormat) -> None:
+        super().__init__(path, form)
+        shape = (form.frames, form.height, form.width, 3)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        self._file = path.open("wb")
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def write(self, frames: Frames) -> None:
+        self._file.write(np.ascontiguousarray(frames).data)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+WRITERS: dict[str, type[ClipWriter]] = {
+    ".gif": GifWriter,
+    ".mp4": Mp4Writer,
+    ".webp": WebpWriter,
+    ".png": FilmstripWriter,
+    ".npy": NpyWriter,
+}
+
+
+def writer_for(path: Path) -> type[ClipWriter]:
+    """The writer of a path's suffix.
+
+    Raises:
+        UsageError: no format has this suffix.
+    """
+    try:
+        return WRITERS[path.suffix.lower()]
+    except KeyError:
+        said = f"unknown suffix {path.suffix!r}" if path.suffix else "no suffix"
+        raise UsageError(f"{path} has {said}: use one of {', '.join(WRITERS)}") from None
+
+
+@contextmanager
+def open_clip(path: Path, form: ClipFormat) -> Iterator[ClipWriter]:
+    """A writer for ``path``; the file is there when the block has ended well, and only then.
+
+    Raises:
+        UsageError: unknown suffix.
+        MocogenError: the folder is unwritable, the disk is full or the encoder failed.
+    """
+    kind = writer_for(path)
+    with atomic_path(path) as temporary:
+        try:
+            writer = kind(temporary, form)
+            yield writer
+            writer.close()
+        except (ValueError, RuntimeError) as error:
+            if isinstance(error, MocogenError):
+                raise
+            raise MocogenError(f"cannot encode {path}: {error}") from error

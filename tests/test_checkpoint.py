@@ -1,0 +1,141 @@
+"""The checkpoint format: what a good file gives and what a bad one says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import mocogen
+from mocogen import MocogenError, checkpoint
+from mocogen.spec import FORMAT, ModelSpec
+
+
+def rewrite(source: Path, target: Path, tensors: dict | None = None, **changes: object) -> Path:
+    """A copy of a checkpoint with other tensors or metadata."""
+    metadata = {**json.loads(checkpoint.read_spec(source).to_json()), **changes}
+    metadata = {key: value for key, value in metadata.items() if value is not None}
+    save_file(tensors or load_file(source), target, {"mocogen": json.dumps(metadata)})
+    return target
+
+
+def test_what_is_saved_is_loaded(tiny: Path, tmp_path: Path):
+    spec, motion, generator = checkpoint.load(tiny)
+    again = tmp_path / "again.safetensors"
+    checkpoint.save(again, spec, motion, generator, half=False)
+    loaded_spec, *loaded = checkpoint.load(again)
+    assert loaded_spec == spec
+    for before, after in zip((motion, generator), loaded, strict=True):
+        for key, value in before.state_dict().items():
+            assert torch.equal(value, after.state_dict()[key]), key
+
+
+def test_half_storage_keeps_statistics_in_full(tiny: Path):
+    for key, value in load_file(tiny).items():
+        assert value.dtype == (torch.float16 if value.dim() > 1 else torch.float32), key
+
+
+def test_the_shipped_names():
+    assert "weizmann" in checkpoint.shipped()
+    spec = checkpoint.read_spec(checkpoint.find("weizmann"))
+    assert spec.actions == ("wave1", "wave2", "jack", "bend")
+    assert spec.noise_mode == "per-frame"
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(MocogenError, match=r"no checkpoint 'nobody'.*weizmann"):
+        mocogen.load("nobody")
+
+
+def test_missing_and_unexpected_tensors_are_named(tiny: Path, tmp_path: Path):
+    tensors = load_file(tiny)
+    tensors["motion.lstm.weight"] = tensors.pop("motion.lstm.weight_ih")
+    bad = rewrite(tiny, tmp_path / "bad.safetensors", tensors)
+    with pytest.raises(MocogenError, match=r"missing lstm.weight_ih; unexpected lstm.weight"):
+        mocogen.load(bad)
+
+
+def test_another_shape_is_named(tiny: Path, tmp_path: Path):
+    bad = rewrite(tiny, tmp_path / "bad.safetensors", hidden=9)
+    with pytest.raises(MocogenError, match=r"lstm.weight_ih \(32, 5\) instead of \(36, 5\)"):
+        mocogen.load(bad)
+
+
+def test_strange_tensors_are_named(tiny: Path, tmp_path: Path):
+    tensors = {**load_file(tiny), "optimizer.step": torch.zeros(1)}
+    bad = rewrite(tiny, tmp_path / "bad.safetensors", tensors)
+    with pytest.raises(MocogenError, match=r"unexpected tensors optimizer\.step"):
+        mocogen.load(bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"format": FORMAT + 1}, "update mocogen"),
+        ({"content": None}, "lacks 'content'"),
+        ({"content": 0}, "content = 0"),
+        ({"noise_mode": "loud"}, "noise_mode = 'loud'"),
+        ({"latent_order": ["motion"]}, "latent_order"),
+        ({"pixel_range": [1, 1]}, "pixel_range"),
+        ({"fps": 0}, "fps = 0"),
+        ({"actions": ["../../up"]}, "actions"),
+    ],
+)
+def test_metadata_that_makes_no_sense(tiny: Path, tmp_path: Path, changes: dict, said: str):
+    bad = rewrite(tiny, tmp_path / "bad.safetensors", **changes)
+    with pytest.raises(MocogenError, match=said):
+        mocogen.load(bad)
+
+
+def test_files_that_are_no_checkpoints(tiny: Path, tmp_path: Path):
+    stranger = tmp_path / "stranger.safetensors"
+    save_file({"a": torch.zeros(2)}, stranger)
+    text = tmp_path / "text.safetensors"
+    text.write_text("hello")
+    short = tmp_path / "short.safetensors"
+    short.write_bytes(tiny.read_bytes()[:-100])
+    pickled = tmp_path / "model.pt"
+    torch.save({"a": torch.zeros(2)}, pickled)
+    for path, said in (
+        (stranger, "not a mocogen checkpoint"),
+        (text, "not a mocogen checkpoint"),
+        (short, "damaged or cut-off"),
+        (pickled, "mocogen convert"),
+    ):
+        with pytest.raises(MocogenError, match=said):
+            mocogen.load(path)
+
+
+def test_a_failed_save_leaves_the_old_file(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    target = tmp_path / "model.safetensors"
+    target.write_bytes(tiny.read_bytes())
+
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    with pytest.raises(MocogenError, match="No space left"):
+        checkpoint.save(target, *checkpoint.load(tiny))
+    assert target.read_bytes() == tiny.read_bytes()
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_categories_enter_the_generator_where_the_order_says_so():
+    spec = ModelSpec(
+        content=5,
+        noise=3,
+        hidden=8,
+        motion=4,
+        actions=("a", "b"),
+        width=4,
+        image_size=32,
+        latent_order=("content", "category", "motion"),
+    )
+    motion, generator = checkpoint.build(spec)
+    assert motion.categories == 0
+    assert generator.input_size == 5 + 2 + 4
+    model = mocogen.Model(spec, motion, generator, "cpu")
+    assert model.sample(3, seed=1, action="b").shape == (3, 32, 32, 3)

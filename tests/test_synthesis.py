@@ -1,0 +1,159 @@
+"""Sampling: reproducible to the byte, whatever stands beside a clip."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mocogen
+from mocogen import UsageError, synthesis
+
+
+@pytest.fixture(scope="module")
+def model() -> mocogen.Model:
+    return mocogen.load("weizmann", device="cpu")
+
+
+def test_the_front_door(model: mocogen.Model):
+    video = model.sample(frames=48, seed=7)
+    assert video.shape == (48, 96, 96, 3)
+    assert video.dtype == np.uint8
+
+
+def test_the_clip_moves_and_has_contrast(model: mocogen.Model):
+    video = model.sample(frames=32, seed=7).astype(int)
+    assert np.abs(np.diff(video, axis=0)).mean() > 1
+    assert video.std() > 15
+
+
+def test_twenty_frames_are_the_first_of_forty_eight(model: mocogen.Model):
+    whole = model.sample(48, seed=3)
+    for frames in (1, 15, 16, 17, 20):
+        assert np.array_equal(model.sample(frames, seed=3), whole[:frames])
+
+
+def test_a_clip_does_not_depend_on_its_neighbours(model: mocogen.Model):
+    """Clips of many lengths, more than one group of the motion network's."""
+    lengths = [5, 33, 1, 16, 48, 2, 20, 7, 9, 31, 3]
+    requests = [model.clip(seed, n) for seed, n in enumerate(lengths)]
+    together: dict[int, list[np.ndarray]] = {}
+    for clip, frames in model.stream(requests):
+        together.setdefault(clip.seed, []).append(frames.copy())
+    assert list(together) == list(range(len(lengths)))
+    for seed, n in enumerate(lengths):
+        assert np.array_equal(np.concatenate(together[seed]), model.sample(n, seed))
+
+
+def test_long_clips_are_unrolled_alone_with_the_same_result(
+    model: mocogen.Model, monkeypatch: pytest.MonkeyPatch
+):
+    expected = model.sample(40, seed=2)
+    monkeypatch.setattr(synthesis, "_LONG", 10)
+    requests = [model.clip(seed, 40) for seed in (1, 2)]
+    pieces = [frames.copy() for clip, frames in model.stream(requests) if clip.seed == 2]
+    assert np.array_equal(np.concatenate(pieces), expected)
+
+
+def test_the_stream_reads_no_more_requests_than_it_needs(model: mocogen.Model):
+    asked = 0
+
+    def endless():
+        nonlocal asked
+        while True:
+            asked += 1
+            yield model.clip(asked, 1)
+
+    next(model.stream(endless()))
+    assert asked <= 2 * max(model.blocks.images, model.blocks.clips)
+
+
+def test_other_thread_counts_stay_within_one_grey_level(model: mocogen.Model):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = model.sample(32, seed=4).astype(int)
+        torch.set_num_threads(2)
+        two = model.sample(32, seed=4).astype(int)
+    finally:
+        torch.set_num_threads(before)
+    assert np.abs(one - two).max() <= 1
+
+
+def test_content_and_motion_and_action_come_from_the_seed(model: mocogen.Model):
+    assert not np.array_equal(model.sample(4, seed=0), model.sample(4, seed=1))
+    chosen = model.spec.actions[model.clip(0).action or 0]
+    assert np.array_equal(model.sample(4, 0, action=chosen), model.sample(4, 0))
+    other = next(a for a in model.spec.actions if a != chosen)
+    assert not np.array_equal(model.sample(30, 0, action=other), model.sample(30, 0))
+
+
+def test_sampling_leaves_torchs_random_numbers_alone(tiny: Path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    mocogen.load(tiny, device="cpu").sample(4, seed=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_blocks_give_what_the_plain_networks_give(model: mocogen.Model):
+    """Folding, padding, blocks and layouts aside, sampling is motion, then generator."""
+    from mocogen import checkpoint, latents
+
+    spec, motion, generator = checkpoint.load(checkpoint.find("weizmann"))
+    with torch.no_grad():
+        noise = torch.from_numpy(latents.noise(9, 0, 20, spec.noise))[:, None]
+        codes = motion(noise, category=torch.tensor([2]))[:, 0]
+        content = torch.from_numpy(latents.content(9, spec.content)).expand(20, -1)
+        images = generator(torch.cat([codes, content], dim=1))
+    expected = ((images + 1) * 127.5).clamp(0, 255).round().permute(0, 2, 3, 1).numpy()
+    difference = expected - model.sample(20, seed=9, action=spec.actions[2])
+    assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["constant", "feedback"])
+def test_other_noise_modes(model: mocogen.Model, mode: str):
+    whole = model.sample(40, seed=1, noise_mode=mode)
+    assert np.array_equal(model.sample(20, seed=1, noise_mode=mode), whole[:20])
+    assert not np.array_equal(whole, model.sample(40, seed=1))
+    mixed = [model.clip(1, 20), model.clip(1, 20, noise_mode=mode)]
+    pieces = [f.copy() for clip, f in model.stream(mixed) if clip.noise_mode == mode]
+    assert np.array_equal(np.concatenate(pieces), whole[:20])
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"frames": 0}, "at least 1"),
+        ({"frames": -3}, "at least 1"),
+        ({"seed": -1}, "seed -1"),
+        ({"action": "fly"}, "wave1, wave2, jack, bend"),
+        ({"noise_mode": "loud"}, "per-frame, constant, feedback"),
+    ],
+)
+def test_requests_that_make_no_sense(model: mocogen.Model, request_: dict, said: str):
+    with pytest.raises(UsageError, match=said):
+        model.clip(**request_)
+
+
+def test_feedback_needs_vectors_of_one_length(tiny: Path):
+    with pytest.raises(UsageError, match="3 and 4"):
+        mocogen.load(tiny, device="cpu").clip(noise_mode="feedback")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:1", "mps:0"])
+def test_unknown_devices(name: str):
+    with pytest.raises(UsageError, match="use auto, cpu, cuda"):
+        mocogen.load("weizmann", device=name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there():
+    with pytest.raises(mocogen.MocogenError, match="--device cpu"):
+        mocogen.load("weizmann", device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_stays_within_one_grey_level(model: mocogen.Model):
+    on_gpu = mocogen.load("weizmann", device="cuda").sample(48, seed=4).astype(int)
+    assert np.abs(on_gpu - model.sample(48, seed=4)).max() <= 1

@@ -1,0 +1,193 @@
+"""Files: what players, browsers and numpy will find in them."""
+
+import re
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import imageio.v3 as iio
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from mocogen import MocogenError, UsageError, provenance
+from mocogen.video import WRITERS, ClipFormat, GifWriter, open_clip
+
+RECORD = {"mocogen": "1", "checkpoint": "naïve & <odd>", "seed": 7, "note": "x" * 700}
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    """A bright square on a still, textured ground; it moves a little at every frame."""
+    ground = np.random.default_rng(0).integers(60, 120, (1, 96, 96, 1), dtype=np.uint8)
+    clip = ground.repeat(30, axis=0).repeat(3, axis=3)
+    for i, frame in enumerate(clip):
+        frame[20:50, 10 + 2 * i : 30 + 2 * i] = (250, 80, 10)
+    return clip
+
+
+def write(path: Path, frames: np.ndarray, fps: float = 25, pieces: int = 7) -> Path:
+    form = ClipFormat(len(frames), frames.shape[1], frames.shape[2], fps, RECORD)
+    with open_clip(path, form) as writer:
+        for start in range(0, len(frames), pieces):
+            writer.write(frames[start : start + pieces])
+    return path
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_the_bytes_do_not_depend_on_the_pieces(suffix: str, frames: np.ndarray, tmp_path: Path):
+    one = write(tmp_path / f"one{suffix}", frames, pieces=30)
+    many = write(tmp_path / f"many{suffix}", frames, pieces=4)
+    assert one.read_bytes() == many.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4", ".webp", ".png"])
+def test_the_record_comes_back(suffix: str, frames: np.ndarray, tmp_path: Path):
+    assert provenance.read(write(tmp_path / f"clip{suffix}", frames)) == RECORD
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_single_frame(suffix: str, frames: np.ndarray, tmp_path: Path):
+    path = write(tmp_path / f"clip{suffix}", frames[:1])
+    shown = np.load(path) if suffix == ".npy" else np.asarray(iio.imread(path, plugin=None))
+    assert shown.size == frames[0].size
+
+
+def test_mp4_is_what_browsers_play(frames: np.ndarray, tmp_path: Path):
+    path = write(tmp_path / "clip.mp4", frames, fps=24)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert stream.profile in ("Constrained Baseline", "Main", "High")
+        assert (stream.width, stream.height) == (96, 96)
+        assert stream.average_rate == Fraction(24)
+    raw = path.read_bytes()
+    assert raw.index(b"moov") < raw.index(b"mdat"), "the index must come first (faststart)"
+    # Read back with another program than the one that wrote it.
+    shown = iio.imread(path, plugin="FFMPEG")
+    assert shown.shape == frames.shape
+    assert np.abs(shown.astype(int) - frames).mean() < 5
+    inside = shown[0, 25:45, 15:25].mean(axis=(0, 1))
+    assert np.abs(inside - (250, 80, 10)).max() < 6, "the colours of the square are right"
+
+
+def test_ffmpeg_finds_nothing_to_complain_of(frames: np.ndarray, tmp_path: Path):
+    for suffix in (".mp4", ".gif"):
+        path = write(tmp_path / f"clip{suffix}", frames)
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+        done = subprocess.run(
+            [program, "-v", "warning", "-i", path, "-f", "null", "-"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("fps", "real"), [(25, 25), (24, 24), (30, 30), (10, 10), (100, 50)])
+def test_gif_keeps_its_rate_on_the_whole(
+    fps: float, real: float, frames: np.ndarray, tmp_path: Path
+):
+    path = write(tmp_path / "clip.gif", frames, fps=fps)
+    with Image.open(path) as image:
+        assert image.info["loop"] == 0  # for ever
+        delays = [frame.info["duration"] for frame in ImageSequence.Iterator(image)]
+    assert len(delays) == 30
+    assert min(delays) >= 20, "viewers slow a faster frame down"
+    assert max(delays) - min(delays) <= 10
+    assert sum(delays) == pytest.approx(30 * 1000 / real, abs=10)
+    assert GifWriter.real_fps(30, fps) == pytest.approx(30_000 / sum(delays))
+
+
+def test_gif_palette_does_not_flicker(frames: np.ndarray, tmp_path: Path):
+    """Where the clip stands still, the picture does, to the last bit."""
+    path = write(tmp_path / "clip.gif", frames)
+    with Image.open(path) as image:
+        shown = np.stack([np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(image)])
+    assert np.ptp(shown[:, 60:], axis=0).max() == 0
+    assert np.abs(shown.astype(int) - frames).mean() < 8
+    # One palette for all: no picture block brings a table of its own (bit 7 of its flags).
+    blocks = re.findall(rb"\x2c\x00\x00\x00\x00\x60\x00\x60\x00(.)", path.read_bytes(), re.DOTALL)
+    assert blocks
+    assert not any(flags[0] & 0x80 for flags in blocks)
+
+
+def test_webp_and_npy_and_png_lose_nothing(frames: np.ndarray, tmp_path: Path):
+    webp = write(tmp_path / "clip.webp", frames)
+    with Image.open(webp) as image:
+        shown = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(image)]
+        assert image.info["loop"] == 0
+    assert np.array_equal(np.stack(shown), frames)
+    assert np.array_equal(np.load(write(tmp_path / "clip.npy", frames)), frames)
+    strip = np.asarray(Image.open(write(tmp_path / "clip.png", frames)))
+    assert np.array_equal(strip, np.concatenate(list(frames), axis=1))
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(frames: np.ndarray, tmp_path: Path):
+    path = write(tmp_path / "clip.mp4", frames)
+    before = path.read_bytes()
+    form = ClipFormat(30, 96, 96, 25, RECORD)
+    with (  # noqa: PT012 - the interruption comes in the middle
+        pytest.raises(KeyboardInterrupt),
+        open_clip(path, form) as writer,
+    ):
+        writer.write(frames[:5])
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_full_disk_is_told(suffix: str, frames: np.ndarray, tmp_path: Path):
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    kind = WRITERS[suffix]
+    form = ClipFormat(30, 96, 96, 25, RECORD)
+    with pytest.raises((OSError, MocogenError)):  # noqa: PT012 - any of these may find it
+        writer = kind(Path("/dev/full"), form)
+        writer.write(frames)
+        writer.close()
+
+
+def test_paths_that_cannot_be_written(frames: np.ndarray, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.gif").mkdir()
+    form = ClipFormat(30, 96, 96, 25, RECORD)
+    for path, error in (
+        (tmp_path / "clip.mov", UsageError),
+        (tmp_path / "clip", UsageError),
+        (tmp_path / "file" / "clip.gif", MocogenError),
+        (tmp_path / "folder.gif", MocogenError),
+        (tmp_path / ("x" * 300 + ".gif"), MocogenError),
+    ):
+        with pytest.raises(error), open_clip(path, form) as writer:
+            writer.write(frames)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.gif"]
+
+
+def test_a_filmstrip_too_wide_is_refused(tmp_path: Path):
+    form = ClipFormat(2000, 96, 96, 25, RECORD)
+    with (
+        pytest.raises(UsageError, match="at most 1041 frames"),
+        open_clip(tmp_path / "clip.png", form),
+    ):
+        pass
+
+
+def test_clips_without_a_record(frames: np.ndarray, tmp_path: Path):
+    iio.imwrite(tmp_path / "other.gif", frames, duration=40)
+    iio.imwrite(tmp_path / "other.png", frames[0])
+    (tmp_path / "broken.mp4").write_text("hello")
+    (tmp_path / "broken.webp").write_text("hello")
+    for name, said in (
+        ("other.gif", "no record"),
+        ("other.png", "no record"),
+        ("broken.mp4", "damaged"),
+        ("broken.webp", "damaged"),
+        ("missing.gif", "no such file"),
+    ):
+        with pytest.raises(MocogenError, match=said):
+            provenance.read(tmp_path / name)
