@@ -64,6 +64,8 @@ def check_fields(out: str, count: int) -> str:
         out = f"{out.rstrip('/')}/{FOLDER_TEMPLATE}" if out != "/" else out
     try:
         named = {name for _, name, _, _ in string.Formatter().parse(out) if name is not None}
+        if strangers := named - set(TEMPLATE_FIELDS):
+            raise KeyError(*sorted(strangers))
         out.format(seed=0, index=0, action="a", checkpoint="c")
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         known = ", ".join("{" + name + "}" for name in TEMPLATE_FIELDS)

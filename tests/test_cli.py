@@ -1,0 +1,215 @@
+"""The command line, as people and scripts use it."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mocogen import __version__
+from mocogen.cli import main
+
+HEAVY = ("torch", "numpy", "imageio", "PIL", "av", "safetensors", "rich")
+
+
+def words(command: str) -> list[str]:
+    return shlex.split(command)[1:]
+
+
+def test_the_first_command_of_the_readme(run, tmp_path: Path):
+    done = run("sample", "--frames", 48, "--out", "clip.gif")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "clip.gif: seed " in done.stderr
+    with Image.open(tmp_path / "clip.gif") as image:
+        assert image.size == (96, 96)
+        assert image.n_frames == 48
+
+
+def test_the_printed_seed_makes_the_clip_again(run, tmp_path: Path):
+    first = run("sample", "--out", "a.gif")
+    again = run("sample", "--out", "b.gif", "--seed", first.stderr.split("seed ")[1].split(",")[0])
+    assert again.returncode == 0, again.stderr
+    with Image.open(tmp_path / "a.gif") as a, Image.open(tmp_path / "b.gif") as b:
+        assert np.array_equal(np.asarray(a.convert("RGB")), np.asarray(b.convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "mp4", "webp", "png"])
+def test_a_clip_tells_the_command_that_makes_it_again(run, tmp_path: Path, suffix: str):
+    clip = tmp_path / f"clip.{suffix}"
+    options = ("--action", "bend", "--fps", 12.5, "--scale", 2, "--frames", 5, "--seed", 9)
+    assert run("sample", "--out", clip.name, *options).returncode == 0
+    before = clip.read_bytes()
+    told = run("info", clip.name)
+    assert told.returncode == 0, told.stderr
+    command = told.stdout.split("command")[1].strip()
+    clip.unlink()
+    assert run(*words(command)).returncode == 0
+    assert clip.read_bytes() == before
+
+
+def test_a_folder_of_clips_and_json_lines(run, tiny: Path, tmp_path: Path):
+    done = run(
+        "sample",
+        "--checkpoint",
+        tiny,
+        "--count",
+        3,
+        "--seed",
+        8,
+        "--out",
+        "many/",
+        "--json",
+        "--frames",
+        4,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["seed"] for line in lines] == [8, 9, 10]
+    files = sorted(path.name for path in (tmp_path / "many").iterdir())
+    assert files == ["000008.gif", "000009.gif", "000010.gif"]
+    assert all((tmp_path / line["file"]).is_file() for line in lines)
+    assert all(len(line["sha256"]) == 64 for line in lines)
+
+
+def test_clip_k_of_a_count_is_the_clip_of_seed_plus_k(run, tiny: Path, tmp_path: Path):
+    template = "{checkpoint}-{action}/{index:03d}-{seed}.npy"
+    common = ("--checkpoint", tiny, "--frames", 7)
+    assert run("sample", *common, "--count", 4, "--seed", 20, "--out", template).returncode == 0
+    (third,) = tmp_path.glob("tiny-*/002-22.npy")
+    assert run("sample", *common, "--seed", 22, "--out", "alone.npy").returncode == 0
+    assert np.array_equal(np.load(third), np.load(tmp_path / "alone.npy"))
+
+
+def test_scale_enlarges_pixels(run, tiny: Path, tmp_path: Path):
+    for scale in (1, 3):
+        out = f"x{scale}.npy"
+        done = run("sample", "--checkpoint", tiny, "--seed", 1, "--out", out, "--scale", scale)
+        assert done.returncode == 0, done.stderr
+    small, large = (np.load(tmp_path / f"x{scale}.npy") for scale in (1, 3))
+    assert large.shape == (48, 96, 96, 3)
+    assert np.array_equal(large[:, 1::3, 1::3], small)
+
+
+def test_quiet_is_quiet(run, tiny: Path):
+    done = run("sample", "--checkpoint", tiny, "--out", "c.gif", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_real_rate_of_a_gif_is_told(run, tiny: Path):
+    done = run("sample", "--checkpoint", tiny, "--out", "c.gif", "--fps", 100)
+    assert "50 frames/s" in done.stderr
+
+
+def test_info_of_a_checkpoint(run):
+    told = json.loads(run("info", "weizmann", "--json").stdout)
+    assert told["actions"] == ["wave1", "wave2", "jack", "bend"]
+    assert (told["content"], told["motion"], told["image_size"]) == (50, 10, 96)
+    assert len(told["sha256"]) == 64
+    plain = run("info")
+    assert "wave1, wave2, jack, bend" in plain.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("mocogen sample --frames 0", 2, "at least 1 frame"),
+        ("mocogen sample --frames -5", 2, "at least 1 frame"),
+        ("mocogen sample --frames many", 2, "--frames"),
+        ("mocogen sample --count 0", 2, "at least 1 clip"),
+        ("mocogen sample --count 2", 2, "{seed}"),
+        ("mocogen sample --count 2 --out {action}.gif", 2, "{index}"),
+        ("mocogen sample --out {who}.gif", 2, "{seed}, {index}, {action}, {checkpoint}"),
+        ("mocogen sample --out {seed.gif", 2, "--out"),
+        ("mocogen sample --out {seed.real}.gif", 2, "--out"),
+        ("mocogen sample --out clip.avi", 2, ".gif, .mp4, .webp, .png, .npy"),
+        ("mocogen sample --out clip", 2, "no suffix"),
+        ("mocogen sample --seed -1", 2, "seed -1"),
+        ("mocogen sample --fps 0", 2, "--fps 0"),
+        ("mocogen sample --fps nan", 2, "--fps nan"),
+        ("mocogen sample --scale 0", 2, "--scale 0"),
+        ("mocogen sample --action fly", 2, "wave1, wave2, jack, bend"),
+        ("mocogen sample --noise loud", 2, "per-frame, constant, feedback"),
+        ("mocogen sample --device gpu", 2, "auto, cpu, cuda"),
+        ("mocogen sample --device cuda:99", 1, "cuda:99 is not there"),
+        ("mocogen sample --checkpoint nobody", 1, "weizmann"),
+        ("mocogen sample --checkpoint here.txt", 1, "not a mocogen checkpoint"),
+        ("mocogen sample --motion here.txt", 2, "add --generator"),
+        ("mocogen sample --generator a --checkpoint b", 2, "not both"),
+        ("mocogen sample --generator here.txt", 1, "not a torch-saved state dict"),
+        ("mocogen sample --out here.txt/clip.gif", 1, "cannot write"),
+        ("mocogen sample --out /proc/clip.gif", 1, "cannot write"),
+        ("mocogen sample --frames 2000 --out clip.png", 2, "too wide"),
+        ("mocogen info nobody", 1, "no checkpoint 'nobody'"),
+        ("mocogen info here.gif", 1, "no such file"),
+        ("mocogen convert --generator x --out y.gif", 2, ".safetensors"),
+        ("mocogen fly", 2, "fly"),
+    ],
+)
+def test_bad_input_gets_a_clear_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    status: int,
+    said: str,
+):
+    """In this process, since most of a process's time is spent on importing torch."""
+    (tmp_path / "here.txt").write_text("hello")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mocogen", *words(command)])
+    with pytest.raises(SystemExit) as ending:
+        main()
+    printed = capsys.readouterr()
+    assert ending.value.code == status, printed.err
+    assert said in printed.err
+    assert printed.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["here.txt"], "nothing half-written"
+
+
+def test_one_sentence_without_a_frame(run):
+    done = run("sample", "--action", "fly")
+    assert done.stderr.startswith("mocogen: unknown action 'fly'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_else(tiny: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny)]
+    command += ["--count", "100000", "--frames", "50", "--out", f"{tmp_path}/{{index:06d}}.gif"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.time() + 60
+        while not (tmp_path / "000002.gif").exists() and time.time() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    left = sorted(tmp_path.iterdir())
+    assert len(left) >= 3
+    assert [path.name for path in left] == [f"{i:06d}.gif" for i in range(len(left))]
+    with Image.open(left[-1]) as image:
+        assert image.n_frames == 50
+
+
+def test_help_and_version_do_not_pay_for_torch(run):
+    program = f"import sys, mocogen.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+    assert run("--version").stdout.strip() == f"mocogen {__version__}"
+    assert "sample" in run("--help").stdout
+
+
+def test_info_does_not_pay_for_torch():
+    program = (
+        "import sys, contextlib, io, mocogen.cli.info as i\n"
+        "with contextlib.redirect_stdout(io.StringIO()): i.info('weizmann', False)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

@@ -1,0 +1,45 @@
+"""Every command that the README shows, run as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT
+
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+COMMANDS = [
+    part.strip()
+    for line in "".join(BLOCKS).splitlines()
+    for part in line.partition("  #")[0].split("&&")
+    if part.strip().startswith("mocogen ")
+]
+
+
+def test_the_readme_shows_commands():
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme(command: str, run, tmp_path: Path):
+    if "info clip.gif" in command:
+        assert run("sample", "--out", "clip.gif").returncode == 0
+    done = run(*shlex.split(command)[1:])
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_python_of_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    scope: dict = {}
+    exec(program, scope)
+    assert scope["video"].shape == (48, 96, 96, 3)
+
+
+def test_the_map_of_the_code_names_what_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([\w./]+)`", text, re.M)
+    assert len(named) > 8
+    missing = [path for path in named if not (ROOT / path).exists()]
+    assert not missing
