@@ -102,33 +102,38 @@ def _not_safetensors(path: Path, error: Exception) -> str:
     return f"{path} is not a mocogen checkpoint (a safetensors file)"
 
 
-def build(spec: ModelSpec, device: str = "cpu") -> tuple[MotionNetwork, Generator]:
-    """Fresh networks of a spec's sizes, in eval mode.
-
-    On the device "meta" they have shapes but no values: to be filled by :func:`fill`, at no
-    cost for an initialisation, and without a draw from torch's global random numbers.
-    """
-    import torch
-
+def build(spec: ModelSpec) -> tuple[MotionNetwork, Generator]:
+    """Fresh networks of a spec's sizes, in eval mode; draws from torch's random numbers."""
     from .generator import Generator
     from .motion import MotionNetwork
 
-    with torch.device(device):
-        motion = MotionNetwork(
-            noise=spec.noise,
-            hidden=spec.hidden,
-            motion=spec.motion,
-            categories=spec.motion_categories,
-            cell=spec.cell,
-            head=spec.head,
-        )
-        generator = Generator(
-            latent_size=spec.content + spec.motion,
-            categories=spec.generator_categories,
-            width=spec.width,
-            image_size=spec.image_size,
-        )
+    motion = MotionNetwork(
+        noise=spec.noise,
+        hidden=spec.hidden,
+        motion=spec.motion,
+        categories=spec.motion_categories,
+        cell=spec.cell,
+        head=spec.head,
+    )
+    generator = Generator(
+        latent_size=spec.content + spec.motion,
+        categories=spec.generator_categories,
+        width=spec.width,
+        image_size=spec.image_size,
+    )
     return motion.eval(), generator.eval()
+
+
+def build_blank(spec: ModelSpec) -> tuple[MotionNetwork, Generator]:
+    """Networks whose values are to be overwritten: torch's random numbers stay as they were.
+
+    (The device "meta" would save the initialisation, but its first use imports hundreds of
+    modules, which takes longer.)
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        return build(spec)
 
 
 def load(path: Path) -> tuple[ModelSpec, MotionNetwork, Generator]:
@@ -142,7 +147,7 @@ def load(path: Path) -> tuple[ModelSpec, MotionNetwork, Generator]:
 
     spec = read_spec(path)
     tensors = load_file(path)
-    motion, generator = build(spec, "meta")
+    motion, generator = build_blank(spec)
     for prefix, module in (("motion.", motion), ("generator.", generator)):
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         fill(module, part, f"{path} ({prefix[:-1]})")

@@ -60,7 +60,7 @@ def read_pair(
     else:
         motion, origin = _state_dict(motion_path), motion_path
     spec = _recognise(image, motion, generator_path, origin)
-    networks = checkpoint.build(spec, "meta")
+    networks = checkpoint.build_blank(spec)
     checkpoint.fill(networks[0], motion, f"{origin} (motion network)")
     checkpoint.fill(networks[1], image, f"{generator_path} (image generator)")
     return spec, *networks

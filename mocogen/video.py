@@ -109,7 +109,7 @@ class GifWriter(ClipWriter):
     """
 
     PALETTE_FRAMES = 48
-    PALETTE_PIXELS = 1 << 15
+    PALETTE_PIXELS = 1 << 13
     FASTEST = 50.0
 
     def __init__(self, path: Path, form: ClipFormat) -> None:
