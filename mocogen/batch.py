@@ -1,20 +1,29 @@
-"""Many clips to many files, in one pass through the model."""
+"""Many clips to many files, in one pass through the model.
+
+Requests become jobs (:func:`plan`), jobs become clips, and a sink puts every clip where it
+belongs: into a file of its own, a shard of an archive, or a pipe.
+"""
 
 from __future__ import annotations
 
+import errno
 import string
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UsageError
+from .errors import DiskFullError, MocogenError, UsageError
+from .manifest import Manifest
 from .provenance import Record, record
+from .requests import Request
 from .synthesis import Clip, Model
-from .video import ClipFormat, open_clip, writer_for
+from .video import ClipFormat, ClipWriter, open_clip, pipe_writer, writer_for
 
 TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint")
 FOLDER_TEMPLATE = "{seed:06d}.gif"
@@ -26,6 +35,7 @@ class Job:
 
     Attributes:
         clip: what to sample.
+        index: its place in the batch, from 0.
         path: the file to write; its suffix decides the format.
         fps: frames a second that are asked for.
         scale: every pixel becomes a square of scale x scale.
@@ -33,6 +43,7 @@ class Job:
     """
 
     clip: Clip
+    index: int
     path: Path
     fps: float
     scale: int
@@ -40,22 +51,36 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Written:
-    """A finished file: its job, its size in pixels, and the rate at which it will play."""
+class Outcome:
+    """A job that came to its end.
+
+    Attributes:
+        job: the job.
+        size: height and width of the clip in pixels.
+        fps: the rate at which it will play.
+        error: why there is no clip, or None.
+    """
 
     job: Job
-    height: int
-    width: int
+    size: int
     fps: float
+    error: MocogenError | None = None
 
 
-def check_fields(out: str, count: int) -> str:
+class Sink(Protocol):
+    """Where clips go."""
+
+    def open(self, job: Job, form: ClipFormat) -> AbstractContextManager[ClipWriter]:
+        """A writer for a job's clip, which is kept when the block ends well."""
+
+
+def check_template(out: str, count: int | None) -> str:
     """Check the fields of an output path, and turn a folder into a template.
 
     Args:
         out: a file, a folder (it exists, or ends with a slash) or a template with fields of
             ``TEMPLATE_FIELDS`` in braces.
-        count: how many clips there will be.
+        count: how many clips there will be; None when nobody knows yet.
 
     Raises:
         UsageError: an unknown field or suffix, or several clips that would share a name.
@@ -63,75 +88,83 @@ def check_fields(out: str, count: int) -> str:
     if out.endswith(("/", "\\")) or Path(out).is_dir():
         out = f"{out.rstrip('/')}/{FOLDER_TEMPLATE}" if out != "/" else out
     try:
-        named = {name for _, name, _, _ in string.Formatter().parse(out) if name is not None}
+        named = template_fields(out)
         if strangers := named - set(TEMPLATE_FIELDS):
             raise KeyError(*sorted(strangers))
         out.format(seed=0, index=0, action="a", checkpoint="c")
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         known = ", ".join("{" + name + "}" for name in TEMPLATE_FIELDS)
+        raise UsageError(f"cannot read the fields of out {out!r} ({error}): use {known}") from None
+    if count != 1 and not named & {"seed", "index"}:
         raise UsageError(
-            f"cannot read the fields of --out {out!r} ({error}): use {known}"
-        ) from None
-    if count > 1 and not named & {"seed", "index"}:
-        raise UsageError(
-            f"{count} clips cannot all be {out}: give --out a folder, or a name with "
+            f"{count or 'all'} clips cannot all be {out}: give --out a folder, or a name with "
             "{seed} or {index} in it"
         )
     writer_for(Path(out))
     return out
 
 
-def plan(
-    model: Model,
-    out: str,
-    *,
-    seeds: Iterable[int],
-    source: Record,
-    frames: int,
-    action: str | None,
-    noise_mode: str | None,
-    fps: float | None,
-    scale: int,
-) -> Iterator[Job]:
-    """A job for every seed.
+def template_fields(out: str) -> set[str]:
+    """The names in braces of a template."""
+    return {name for _, name, _, _ in string.Formatter().parse(out) if name is not None}
+
+
+def home(out: str) -> Path:
+    """The folder that all files of a template have in common: its manifest's."""
+    fixed = []
+    for part in Path(out).parts[:-1]:
+        if template_fields(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def plan(model: Model, requests: Iterable[Request], source: Record) -> Iterator[Job]:
+    """A job for every request.
 
     Args:
-        out: a template that :func:`check_fields` has passed.
-        seeds: one for each clip.
         source: the options that named the networks, for the record.
-        frames, action, noise_mode: as in :meth:`Model.sample`.
-        fps: frames a second, or None for the checkpoint's own.
-        scale: integer factor of enlargement, at least 1.
+
+    Raises:
+        UsageError: a request makes no sense for this model.
     """
     spec = model.spec
-    rate = fps or spec.fps
-    for index, seed in enumerate(seeds):
-        clip = model.clip(seed, frames, action, noise_mode)
+    for asked in requests:
+        clip = model.clip(asked.seed, asked.frames, asked.action, asked.noise)
         name = spec.actions[clip.action] if clip.action is not None else None
-        path = Path(out.format(seed=seed, index=index, action=name, checkpoint=spec.name))
+        fields = {"seed": asked.seed, "index": asked.index, "checkpoint": spec.name}
+        path = Path(asked.out.format(action=name, **fields))
+        fps = asked.fps or spec.fps
         options = {
-            "seed": seed,
-            "frames": frames,
+            "seed": asked.seed,
+            "frames": asked.frames,
             "action": name,
             "noise": clip.noise_mode,
-            "fps": rate,
-            "scale": scale,
+            "fps": fps,
+            "scale": asked.scale,
             "out": path.name,
         }
-        yield Job(clip, path, rate, scale, record(source, model.sha256, options))
+        made_by = record(source, model.sha256, options)
+        yield Job(clip, asked.index, path, fps, asked.scale, made_by)
 
 
 def render(
-    model: Model, jobs: Iterable[Job], on_frames: Callable[[int], None] = lambda _: None
-) -> Iterator[Written]:
-    """Sample and write clips one after the other; each comes when its file is complete.
+    model: Model,
+    jobs: Iterable[Job],
+    sink: Sink,
+    on_frames: Callable[[int], None] = lambda _: None,
+) -> Iterator[Outcome]:
+    """Sample and write clips one after the other; each comes when it is complete.
+
+    A clip that cannot be written is told as an outcome, and the next one is tried. A full
+    disk ends the batch.
 
     Args:
-        on_frames: told how many frames have just been written.
+        on_frames: told how many frames have just been made.
 
     Raises:
-        MocogenError: a file cannot be written. The files before it are complete, and nothing
-            is left of its own.
+        DiskFullError: there is no room left. The clips before are complete, and nothing is
+            left of this one.
     """
     waiting: deque[Job] = deque()
 
@@ -140,25 +173,117 @@ def render(
             waiting.append(job)
             yield job.clip
 
-    size = model.spec.image_size
     stream = model.stream(clips())
     for clip, frames in stream:
         job = waiting.popleft()
-        edge = size * job.scale
-        with open_clip(
-            job.path, ClipFormat(clip.frames, edge, edge, job.fps, job.made_by)
-        ) as writer:
-            written = 0
-            while True:
-                writer.write(enlarge(frames, job.scale))
-                written += len(frames)
-                on_frames(len(frames))
-                if written == clip.frames:
-                    break
-                _, frames = next(stream)
-        yield Written(job, edge, edge, writer.real_fps(clip.frames, job.fps))
+        made = 0
+        size = model.spec.image_size * job.scale
+        form = ClipFormat(clip.frames, size, size, job.fps, job.made_by)
+        fps, error = job.fps, None
+        try:
+            with sink.open(job, form) as writer:
+                fps = writer.real_fps(clip.frames, job.fps)
+                while True:
+                    made += len(frames)
+                    on_frames(len(frames))
+                    writer.write(enlarge(frames, job.scale))
+                    if made == clip.frames:
+                        break
+                    _, frames = next(stream)
+        except DiskFullError:
+            raise
+        except MocogenError as failure:
+            error = failure
+            made = made or len(frames)  # the sink may have refused before the first frame
+            while made < clip.frames:  # its other frames are on their way: let them pass
+                made += len(next(stream)[1])
+        yield Outcome(job, size, fps, error)
 
 
 def enlarge(frames: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     """Every pixel of (n, height, width, 3) as a square of scale x scale pixels."""
     return frames if scale == 1 else frames.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def remaining(
+    jobs: Iterable[Job],
+    manifest: Manifest | None,
+    if_exists: str,
+    on_skip: Callable[[Job], None] = lambda _: None,
+) -> Iterator[Job]:
+    """The jobs that are still to be done.
+
+    A file that the manifest lists, and that is there and whole, is done.
+
+    Args:
+        manifest: what an earlier run of the same batch has finished, or None.
+        if_exists: what becomes of other files that are in the way: "overwrite" makes them
+            anew, "skip" keeps them, "error" refuses.
+        on_skip: told of every job that is left out.
+
+    Raises:
+        MocogenError: a file is in the way and ``if_exists`` is "error".
+    """
+    for job in jobs:
+        if manifest is not None and manifest.has(job.path):
+            on_skip(job)
+        elif if_exists == "overwrite" or not job.path.exists():
+            yield job
+        elif if_exists == "skip":
+            on_skip(job)
+        else:
+            raise MocogenError(f"{job.path} exists: choose --if-exists overwrite or skip")
+
+
+class FileSink:
+    """A file for every clip, and a line in the manifest where there is one.
+
+    Args:
+        manifest: the manifest, or None.
+    """
+
+    def __init__(self, manifest: Manifest | None = None) -> None:
+        self.manifest = manifest
+
+    @contextmanager
+    def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:
+        # A batch has its manifest's lock, so that a fixed temporary name meets no other
+        # process; what a killed one left under it is overwritten.
+        with open_clip(job.path, form, "part" if self.manifest else None) as writer:
+            yield writer
+        if self.manifest:
+            self.manifest.add(job.path, manifest_line(job))
+
+
+def manifest_line(job: Job) -> dict[str, Any]:
+    """What a manifest says of a clip, but for its file and hash."""
+    made_by = job.made_by
+    kept = ("seed", "action", "frames", "fps", "noise", "scale")
+    line = {key: made_by[key] for key in kept}
+    return {"index": job.index, **line, "checkpoint": made_by["sha256"]}
+
+
+class PipeSink:
+    """All clips one after the other into a pipe.
+
+    Args:
+        stream: where the bytes go.
+        kind: "mp4" or "gif" for one clip, "rgb24" for bare frames of any number.
+
+    Raises:
+        BrokenPipeError: the reader has gone.
+    """
+
+    def __init__(self, stream: BinaryIO, kind: str) -> None:
+        self.stream, self.kind = stream, kind
+
+    @contextmanager
+    def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:
+        try:
+            with pipe_writer(self.stream, self.kind, form) as writer:
+                yield writer
+            self.stream.flush()
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise BrokenPipeError from None
+            raise

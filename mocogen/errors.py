@@ -15,3 +15,7 @@ class UsageError(MocogenError, ValueError):
     """The request itself makes no sense (a frame count of zero, an unknown action)."""
 
     exit_code = 2
+
+
+class DiskFullError(MocogenError):
+    """There is no room left: whatever comes next would fail too."""

@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import MocogenError
+from .errors import DiskFullError, MocogenError
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def write_errors(target: Path) -> Iterator[None]:
+    """Turn the system's errors of writing ``target`` into sentences.
+
+    Raises:
+        DiskFullError: there is no room left.
+        MocogenError: anything else that the system refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = DiskFullError if full else MocogenError
+        raise kind(f"cannot write {target}: {error.strerror or error}") from error
+
+
+@contextmanager
+def atomic_path(target: Path, token: str | None = None) -> Iterator[Path]:
     """A path beside ``target`` to write to; it becomes ``target`` when the block ends well.
 
     A block that raises leaves an older ``target`` as it was, and nothing beside it. Missing
     parent folders are made. The temporary name keeps the suffix, by which encoders choose
     their format, and starts with a dot.
 
+    Args:
+        target: the file to appear.
+        token: a part of the temporary name; random when left out, so that two processes that
+            write one target do not meet. Whoever sees to that otherwise gives a fixed one, and
+            then what a killed process left is overwritten by the next.
+
     Raises:
-        MocogenError: the folder cannot be made or written to, or the disk is full.
+        DiskFullError: there is no room left.
+        MocogenError: the folder cannot be made or written to.
     """
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    token = token or secrets.token_hex(4)
+    temporary = target.with_name(f".{target.stem}.{token}{target.suffix}")
     try:
-        if target.is_dir():
-            raise MocogenError(f"cannot write {target}: it is a folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Opened here, so that an unwritable folder is told before any work is done.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)  # some writers replace the file by one for its owner only
-        temporary.replace(target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise MocogenError(f"cannot write {target}: {reason}") from error
+        with write_errors(target):
+            if target.is_dir():
+                raise MocogenError(f"cannot write {target}: it is a folder")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Opened here, so that an unwritable folder is told before any work is done.
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            temporary.chmod(mode)  # some writers replace the file by one for its owner only
+            temporary.replace(target)
     finally:
         # A name that is too long, or a parent that is a file, cannot be unlinked either.
-        try:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass

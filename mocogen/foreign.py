@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,6 @@ def _recognise(
         noise_mode="per-frame" if authors else {"lstm": "constant", "gru": "feedback"}[cell],
         initial_state="normal" if authors else "zeros",
         pixel_range=(-1.0, 1.0) if authors else (0.0, 1.0),
-        name=image_path.stem,
+        name=re.sub(r"[^\w.+-]", "-", image_path.stem).lstrip(".+-") or "converted",
         data="unknown (weights from elsewhere)",
     )

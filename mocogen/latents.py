@@ -16,8 +16,6 @@ import secrets
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_SEED = 2**63 - 1
-
 _CONTENT, _NOISE, _ACTION, _STATE = range(4)
 _WORDS_A_TICK = 4  # Philox yields four 64-bit words for every step of its counter
 

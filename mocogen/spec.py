@@ -126,9 +126,12 @@ class ModelSpec:
             )
             if getattr(self, name) not in allowed
         ]
-        # Action names become parts of file names, which must not lead elsewhere.
-        if not all(isinstance(a, str) and re.fullmatch(r"\w[\w .+-]*", a) for a in self.actions):
+        # These become parts of file names, which must not lead elsewhere.
+        plain = re.compile(r"\w[\w .+-]*")
+        if not all(isinstance(a, str) and plain.fullmatch(a) for a in self.actions):
             wrong.append("actions")
+        if not isinstance(self.name, str) or not plain.fullmatch(self.name):
+            wrong.append("name")
         if not isinstance(self.fps, int | float) or not 0 < self.fps <= 1000:
             wrong.append("fps")
         low_high = self.pixel_range

@@ -24,6 +24,7 @@ from .devices import choose_device
 from .errors import UsageError
 from .generator import Generator, to_pixels
 from .motion import MotionNetwork
+from .requests import MAX_SEED
 from .spec import NOISE_MODES, ModelSpec
 
 Frames = NDArray[np.uint8]
@@ -55,7 +56,7 @@ class Clip:
     """A request for one clip, checked by :meth:`Model.clip`.
 
     Attributes:
-        seed: 0 to ``latents.MAX_SEED``; decides content, noise and, if not asked for, action.
+        seed: 0 to ``requests.MAX_SEED``; decides content, noise and, if not asked for, action.
         frames: how many frames, at least 1.
         action: index into the spec's actions, or None where the model has none.
         noise_mode: one of ``spec.NOISE_MODES``.
@@ -112,8 +113,8 @@ class Model:
         spec = self.spec
         if seed is None:
             seed = latents.random_seed()
-        if not 0 <= seed <= latents.MAX_SEED:
-            raise UsageError(f"seed {seed}: use a whole number from 0 to {latents.MAX_SEED}")
+        if not 0 <= seed <= MAX_SEED:
+            raise UsageError(f"seed {seed}: use a whole number from 0 to {MAX_SEED}")
         if frames < 1:
             raise UsageError(f"{frames} frames: a clip has at least 1")
         index = None

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +46,20 @@ class ClipFormat:
 
 
 class ClipWriter(ABC):
-    """Takes frames, uint8 of (n, height, width, 3), and writes them to ``path``."""
+    """Takes frames, uint8 of (n, height, width, 3), and writes them to ``target``.
 
-    def __init__(self, path: Path, form: ClipFormat) -> None:
-        self.path = path
+    Some formats can go into a pipe, too (:func:`pipe_writer`): a binary stream that cannot
+    seek.
+    """
+
+    def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
+        self.target = target
         self.form = form
+
+    @property
+    def path(self) -> Path:
+        assert isinstance(self.target, Path), "this format needs a file"
+        return self.target
 
     @abstractmethod
     def write(self, frames: Frames) -> None:
@@ -72,12 +82,14 @@ class Mp4Writer(ClipWriter):
     within the process: starting a program a clip takes longer than encoding a short one.
     """
 
-    def __init__(self, path: Path, form: ClipFormat) -> None:
-        super().__init__(path, form)
+    def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
+        super().__init__(target, form)
         import av
 
         self._frame = av.VideoFrame.from_ndarray
-        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        # A pipe cannot be gone back in, so its index comes in fragments.
+        flags = "faststart" if isinstance(target, Path) else "frag_keyframe+empty_moov"
+        self._container = av.open(_opened(target), "w", format="mp4", options={"movflags": flags})
         self._container.metadata["comment"] = provenance.dumps(form.made_by)
         # BT.601 is what the conversion from RGB makes; said aloud, no player needs to guess.
         color = "colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m"
@@ -112,8 +124,8 @@ class GifWriter(ClipWriter):
     PALETTE_PIXELS = 1 << 13
     FASTEST = 50.0
 
-    def __init__(self, path: Path, form: ClipFormat) -> None:
-        super().__init__(path, form)
+    def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
+        super().__init__(target, form)
         self._container: Any = None
         self._palette: Any = None
         self._colors: Frames | None = None
@@ -142,7 +154,9 @@ class GifWriter(ClipWriter):
             self._start()
         self._container.mux(self._stream.encode())
         self._container.close()
-        # The format's library writes no comments; one stands ahead of the closing byte.
+        if not isinstance(self.target, Path):
+            return
+        # The encoder's library writes no comments: one is put ahead of the closing byte.
         with self.path.open("r+b") as file:
             file.seek(-1, 2)
             end = file.read(1)
@@ -168,7 +182,7 @@ class GifWriter(ClipWriter):
         last = self.form.frames - 1
         final = self._time(last + 1, self.form.fps) - self._time(last, self.form.fps)
         options = {"loop": "0", "final_delay": str(final)}
-        self._container = av.open(str(self.path), "w", format="gif", options=options)
+        self._container = av.open(_opened(self.target), "w", format="gif", options=options)
         self._stream = self._container.add_stream("gif", rate=100)
         self._stream.height, self._stream.width = self.form.height, self.form.width
         self._stream.pix_fmt = "pal8"
@@ -193,8 +207,8 @@ class GifWriter(ClipWriter):
 class WebpWriter(ClipWriter):
     """A lossless animated WebP that loops for ever. Holds the clip until it is closed."""
 
-    def __init__(self, path: Path, form: ClipFormat) -> None:
-        super().__init__(path, form)
+    def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
+        super().__init__(target, form)
         self._images: list[Any] = []
 
     def write(self, frames: Frames) -> None:
@@ -227,8 +241,8 @@ class FilmstripWriter(ClipWriter):
 
     WIDEST = 100_000
 
-    def __init__(self, path: Path, form: ClipFormat) -> None:
-        super().__init__(path, form)
+    def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
+        super().__init__(target, form)
         if form.frames * form.width > self.WIDEST:
             raise UsageError(
                 f"a filmstrip of {form.frames} frames is too wide for a PNG: ask for at most "
@@ -254,11 +268,11 @@ class FilmstripWriter(ClipWriter):
 class NpyWriter(ClipWriter):
     """A raw array for numpy: uint8 of (frames, height, width, 3), without loss or record."""
 
-    def __init__(self, path: Path, form: ClipFormat) -> None:
-        super().__init__(path, form)
+    def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
+        super().__init__(target, form)
         shape = (form.frames, form.height, form.width, 3)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        self._file = path.open("wb")
+        self._file = self.path.open("wb")
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def write(self, frames: Frames) -> None:
@@ -267,6 +281,30 @@ class NpyWriter(ClipWriter):
     def close(self) -> None:
         self._file.close()
 
+
+class RawWriter(ClipWriter):
+    """Bare frames, three bytes a pixel (rgb24), for a pipe to another program."""
+
+    def write(self, frames: Frames) -> None:
+        assert not isinstance(self.target, Path)
+        self.target.write(np.ascontiguousarray(frames).data)
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+def _opened(target: Path | BinaryIO) -> Any:
+    """What PyAV opens: a path's text, or an object that can write and nothing else."""
+    if isinstance(target, Path):
+        return str(target)
+    return SimpleNamespace(write=target.write)
+
+
+PIPE_WRITERS: dict[str, type[ClipWriter]] = {
+    "mp4": Mp4Writer,
+    "gif": GifWriter,
+    "rgb24": RawWriter,
+}
 
 WRITERS: dict[str, type[ClipWriter]] = {
     ".gif": GifWriter,
@@ -291,15 +329,18 @@ def writer_for(path: Path) -> type[ClipWriter]:
 
 
 @contextmanager
-def open_clip(path: Path, form: ClipFormat) -> Iterator[ClipWriter]:
+def open_clip(path: Path, form: ClipFormat, token: str | None = None) -> Iterator[ClipWriter]:
     """A writer for ``path``; the file is there when the block has ended well, and only then.
+
+    Args:
+        token: a part of the temporary name, as in :func:`mocogen.files.atomic_path`.
 
     Raises:
         UsageError: unknown suffix.
         MocogenError: the folder is unwritable, the disk is full or the encoder failed.
     """
     kind = writer_for(path)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, token) as temporary:
         try:
             writer = kind(temporary, form)
             yield writer
@@ -308,3 +349,11 @@ def open_clip(path: Path, form: ClipFormat) -> Iterator[ClipWriter]:
             if isinstance(error, MocogenError):
                 raise
             raise MocogenError(f"cannot encode {path}: {error}") from error
+
+
+@contextmanager
+def pipe_writer(stream: BinaryIO, kind: str, form: ClipFormat) -> Iterator[ClipWriter]:
+    """A writer of one of ``PIPE_WRITERS``' formats into a stream, as the frames come."""
+    writer = PIPE_WRITERS[kind](stream, form)
+    yield writer
+    writer.close()

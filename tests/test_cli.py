@@ -73,7 +73,7 @@ def test_a_folder_of_clips_and_json_lines(run, tiny: Path, tmp_path: Path):
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["seed"] for line in lines] == [8, 9, 10]
     files = sorted(path.name for path in (tmp_path / "many").iterdir())
-    assert files == ["000008.gif", "000009.gif", "000010.gif"]
+    assert files == ["000008.gif", "000009.gif", "000010.gif", "manifest.jsonl"]
     assert all((tmp_path / line["file"]).is_file() for line in lines)
     assert all(len(line["sha256"]) == 64 for line in lines)
 
@@ -131,9 +131,9 @@ def test_info_of_a_checkpoint(run):
         ("mocogen sample --out clip.avi", 2, ".gif, .mp4, .webp, .png, .npy"),
         ("mocogen sample --out clip", 2, "no suffix"),
         ("mocogen sample --seed -1", 2, "seed -1"),
-        ("mocogen sample --fps 0", 2, "--fps 0"),
-        ("mocogen sample --fps nan", 2, "--fps nan"),
-        ("mocogen sample --scale 0", 2, "--scale 0"),
+        ("mocogen sample --fps 0", 2, "fps 0"),
+        ("mocogen sample --fps nan", 2, "fps nan"),
+        ("mocogen sample --scale 0", 2, "scale 0"),
         ("mocogen sample --action fly", 2, "wave1, wave2, jack, bend"),
         ("mocogen sample --noise loud", 2, "per-frame, constant, feedback"),
         ("mocogen sample --device gpu", 2, "auto, cpu, cuda"),
@@ -190,7 +190,7 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_else(tiny: Path, tmp_p
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    left = sorted(tmp_path.iterdir())
+    left = sorted(path for path in tmp_path.iterdir() if path.name != "manifest.jsonl")
     assert len(left) >= 3
     assert [path.name for path in left] == [f"{i:06d}.gif" for i in range(len(left))]
     with Image.open(left[-1]) as image:

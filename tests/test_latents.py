@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from mocogen import latents
+from mocogen.requests import MAX_SEED
 
 
 def test_the_same_seed_gives_the_same_bits_for_ever():
@@ -48,4 +49,4 @@ def test_every_action_has_its_share():
 
 
 def test_the_largest_seed_works():
-    assert np.isfinite(latents.content(latents.MAX_SEED, 4)).all()
+    assert np.isfinite(latents.content(MAX_SEED, 4)).all()

@@ -10,8 +10,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 @contextmanager
-def frames_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar over ``total`` frames on standard error; yields what to call with each advance."""
+def frames_bar(total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar over ``total`` frames on standard error; yields what to call with each advance.
+
+    With None for a total, the bar only counts.
+    """
     columns = (
         TextColumn("sampling"),
         BarColumn(),

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from contextlib import nullcontext
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UsageError
+from ..requests import Request, Seeds, from_lines, part_of
 from ..spec import NOISE_MODES
 from . import common
 
 if TYPE_CHECKING:
-    from ..batch import Written
+    from ..manifest import Manifest
+    from ..synthesis import Model
+
+IF_EXISTS = ("overwrite", "skip", "error")
+BATCH = "Many clips"
 
 
 def sample(
@@ -23,14 +29,13 @@ def sample(
     out: Annotated[
         str,
         typer.Option(
-            help="A file (.gif .mp4 .webp .png = filmstrip .npy), a folder, or a name with "
-            "{seed}, {index}, {action}, {checkpoint} in it."
+            help="A file (.gif .mp4 .webp .png = filmstrip .npy), a folder, a name with "
+            "{seed}, {index}, {action}, {checkpoint} in it, or - for a pipe."
         ),
     ] = "clip.gif",
     seed: Annotated[
         int | None, typer.Option(help="Makes the clip repeatable. [default: random, printed]")
     ] = None,
-    count: Annotated[int, typer.Option(help="How many clips, of seeds SEED, SEED + 1, ...")] = 1,
     action: Annotated[
         str | None, typer.Option(help="What they do. [default: as the seed has it]")
     ] = None,
@@ -46,82 +51,163 @@ def sample(
     generator: common.Generator = None,
     motion: common.Motion = None,
     device: common.Device = "auto",
+    form: Annotated[
+        str, typer.Option("--format", help="For --out -: mp4, gif, or rgb24 (bare frames).")
+    ] = "mp4",
+    count: Annotated[
+        int | None,
+        typer.Option(help="How many clips, of seeds SEED, SEED + 1, ...", rich_help_panel=BATCH),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds such as 0-99,200,300-310.", rich_help_panel=BATCH)
+    ] = None,
+    seeds_from: Annotated[
+        str | None,
+        typer.Option(
+            help="A file, or - for standard input: one JSON object a line with a seed and any "
+            "of frames, action, fps, scale, noise, out.",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    shard_of: Annotated[
+        str | None,
+        typer.Option(
+            help="K/N: only the Kth of N equal parts, for job arrays.", rich_help_panel=BATCH
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(help="Skip what the manifest lists and is whole.", rich_help_panel=BATCH),
+    ] = True,
+    if_exists: Annotated[
+        str,
+        typer.Option(
+            help="For files that no manifest lists: overwrite, skip, error.", rich_help_panel=BATCH
+        ),
+    ] = "overwrite",
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Sample clips: a person or a shape that moves, made from noise."""
-    _check(frames, count, fps, scale)
-    common.check_source(checkpoint, generator, motion)
-    from ..batch import check_fields, plan, render
-    from ..latents import MAX_SEED, random_seed
-
-    template = check_fields(out, count)
-    first = random_seed() if seed is None else seed
-    if not 0 <= first <= MAX_SEED - count + 1:
-        raise UsageError(f"seed {first}: use whole numbers from 0 to {MAX_SEED}")
-
-    model, source = common.load_model(checkpoint, generator, motion, device)
-    jobs = plan(
-        model,
-        template,
-        seeds=range(first, first + count),
-        source=source,
+    defaults = Request(
+        seed=0 if seed is None else seed,
         frames=frames,
         action=action,
-        noise_mode=noise,
+        noise=noise,
         fps=fps,
         scale=scale,
+        out=out,
     )
-    started = time.perf_counter()
-    with _progress(count * frames, quiet) as on_frames:
-        for written in render(model, jobs, on_frames):
-            if as_json:
-                print(json.dumps(_fields(written)), flush=True)
-            elif not quiet and count == 1:
-                common.say(_line(written))
-    if count > 1 and not quiet:
-        seconds = time.perf_counter() - started
-        last = first + count - 1
-        common.say(
-            f"{count} clips, seeds {first} to {last}, {seconds:.1f} s "
-            f"({count * frames / seconds:.0f} frames/s): {template}"
+    common.check_source(checkpoint, generator, motion)
+    if if_exists not in IF_EXISTS:
+        raise UsageError(f"--if-exists {if_exists}: use one of {', '.join(IF_EXISTS)}")
+    wanted = _wanted(seed, count, seeds, seeds_from)
+    piped = out == "-"
+    if piped:
+        _check_pipe(form, wanted, as_json)
+    else:
+        from ..batch import check_template
+
+        out = check_template(out, len(wanted) if wanted else None)
+    requests, total = _requests(wanted, seeds_from, shard_of, defaults, out)
+
+    model, source = common.load_model(checkpoint, generator, motion, device)
+    from ..batch import FileSink, PipeSink, plan, remaining, render
+    from .report import Report
+
+    show = Report(total, frames, as_json, quiet)
+    with ExitStack() as stack:
+        jobs = plan(model, requests, source)
+        sink: FileSink | PipeSink
+        if piped:
+            sink = PipeSink(sys.stdout.buffer, form)
+        else:
+            manifest = None
+            if total != 1:
+                settings = None if seeds_from else defaults
+                manifest = stack.enter_context(_manifest(model, out, settings, resume))
+            jobs = remaining(jobs, manifest, if_exists, show.skipped)
+            sink = FileSink(manifest)
+        on_frames = stack.enter_context(show.progress())
+        for outcome in render(model, jobs, sink, on_frames):
+            show.finished(outcome)
+    show.summary(out)
+    if show.failed:
+        raise typer.Exit(1)
+
+
+def _wanted(
+    seed: int | None, count: int | None, seeds: str | None, seeds_from: str | None
+) -> Seeds | None:
+    """The seeds that the options name, or None where a file of requests does."""
+    named = [
+        name
+        for name, value in (("seeds", seeds), ("seeds-from", seeds_from), ("count", count))
+        if value is not None
+    ]
+    if len(named) > 1 or (seed is not None and named and named != ["count"]):
+        raise UsageError("give one of --seed with --count, --seeds, and --seeds-from")
+    if seeds_from is not None:
+        return None
+    if seeds is not None:
+        return Seeds.parse(seeds)
+    from ..latents import random_seed
+
+    return Seeds.count(random_seed() if seed is None else seed, 1 if count is None else count)
+
+
+def _check_pipe(form: str, wanted: Seeds | None, as_json: bool) -> None:
+    from ..video import PIPE_WRITERS
+
+    if form not in PIPE_WRITERS:
+        raise UsageError(f"--format {form}: a pipe takes {', '.join(PIPE_WRITERS)}")
+    if form != "rgb24" and (wanted is None or len(wanted) > 1):
+        raise UsageError("a pipe takes one clip, or any number of clips with --format rgb24")
+    if as_json:
+        raise UsageError("--json and --out - both want standard output: choose one")
+    if sys.stdout.isatty():
+        raise UsageError("--out - writes binary data: send it to a file or a program")
+
+
+def _requests(
+    wanted: Seeds | None,
+    seeds_from: str | None,
+    shard_of: str | None,
+    defaults: Request,
+    out: str,
+) -> tuple[Iterable[Request], int | None]:
+    """The requests of this process, and how many, where that can be known."""
+    if wanted is not None:
+        part = part_of(shard_of, len(wanted)) if shard_of else range(len(wanted))
+        made = (
+            replace(defaults, seed=s, index=i, out=out) for i, s in enumerate(wanted) if i in part
         )
+        return made, len(part)
+    if seeds_from == "-":
+        if shard_of:
+            raise UsageError("--shard-of needs requests that can be counted: use a file")
+        return from_lines(sys.stdin, replace(defaults, out=out)), None
+    try:
+        lines = Path(seeds_from or "").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read --seeds-from {seeds_from}: {error}") from None
+    # A file is checked as a whole before the first clip is made.
+    asked = list(from_lines(lines, replace(defaults, out=out)))
+    part = part_of(shard_of, len(asked)) if shard_of else range(len(asked))
+    return [asked[i] for i in part], len(part)
 
 
-def _check(frames: int, count: int, fps: float | None, scale: int) -> None:
-    if frames < 1:
-        raise UsageError(f"--frames {frames}: a clip has at least 1 frame")
-    if count < 1:
-        raise UsageError(f"--count {count}: ask for at least 1 clip")
-    if fps is not None and not 0.1 <= fps <= 1000:
-        raise UsageError(f"--fps {fps:g}: use a rate from 0.1 to 1000 frames a second")
-    if not 1 <= scale <= 32:
-        raise UsageError(f"--scale {scale}: use a whole number from 1 to 32")
+def _manifest(model: Model, out: str, defaults: Request | None, resume: bool) -> Manifest:
+    """The manifest of the folder that all clips have in common."""
+    from .. import manifest
+    from ..batch import home
 
-
-def _line(written: Written) -> str:
-    made_by = written.job.made_by
-    action = f", {made_by['action']}" if made_by["action"] else ""
-    return (
-        f"{written.job.path}: seed {made_by['seed']}{action}, {made_by['frames']} frames, "
-        f"{written.width}x{written.height}, {written.fps:.4g} frames/s"
-    )
-
-
-def _fields(written: Written) -> dict[str, Any]:
-    return {
-        **written.job.made_by,
-        "file": str(written.job.path),
-        "width": written.width,
-        "height": written.height,
-        "fps": written.fps,
-    }
-
-
-def _progress(frames: int, quiet: bool) -> Any:
-    """A bar on long work, for those who look at a terminal."""
-    if quiet or frames < 500 or not sys.stderr.isatty():
-        return nullcontext(lambda _: None)
-    from .progress import frames_bar
-
-    return frames_bar(frames)
+    settings: dict[str, Any] = {"checkpoint": model.sha256}
+    if defaults is not None:
+        settings |= {
+            "frames": defaults.frames,
+            "fps": defaults.fps or model.spec.fps,
+            "noise": defaults.noise or model.spec.noise_mode,
+            "scale": defaults.scale,
+        }
+    return manifest.Manifest(home(out) / manifest.NAME, settings, resume)

@@ -1,0 +1,104 @@
+"""What ``mocogen sample`` tells while it works, and at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from . import common
+
+if TYPE_CHECKING:
+    from ..batch import Outcome
+
+
+class Report:
+    """What a person or a script is told while clips are made, and at the end."""
+
+    def __init__(self, total: int | None, frames: int, as_json: bool, quiet: bool) -> None:
+        self.total = total
+        self.frames = frames
+        self.as_json = as_json
+        self.quiet = quiet
+        self.done = self.kept = self.failed = self.made = 0
+        self._started = self._told = perf_counter()
+
+    def skipped(self, _: object) -> None:
+        self.kept += 1
+
+    def finished(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self.failed += 1
+            common.say(f"mocogen: seed {outcome.job.clip.seed}: {outcome.error}")
+            return
+        self.done += 1
+        if self.as_json:
+            print(json.dumps(_fields(outcome)), flush=True)
+        elif self.total == 1 and not self.quiet:
+            common.say(_line(outcome))
+
+    @contextmanager
+    def progress(self) -> Iterator[Any]:
+        """What to call with each advance in frames: a bar, or a plain line now and then."""
+        if self.quiet:
+            yield lambda _: None
+        elif sys.stderr.isatty() and (self.total is None or self.total * self.frames >= 500):
+            from .progress import frames_bar
+
+            with frames_bar(self.total * self.frames if self.total else None) as advance:
+
+                def count(frames: int) -> None:
+                    self.made += frames
+                    advance(frames)
+
+                yield count
+        else:
+            yield self._count_and_tell
+
+    def _count_and_tell(self, frames: int, every: float = 30.0) -> None:
+        self.made += frames
+        now = perf_counter()
+        if now - self._told >= every:
+            self._told = now
+            common.say(self._rates(now))
+
+    def _rates(self, now: float) -> str:
+        seconds = max(now - self._started, 1e-9)
+        line = f"{self.done} clips, {self.made} frames in {seconds:.1f} s"
+        line += f" ({self.done / seconds:.3g} clips/s, {self.made / seconds:.3g} frames/s)"
+        if self.total and self.done and (left := self.total - self.kept - self.done):
+            line += f", {left} left, about {left * seconds / self.done:.0f} s"
+        return line
+
+    def summary(self, out: str) -> None:
+        if self.quiet or self.total == 1:
+            return
+        line = self._rates(perf_counter())
+        if self.kept:
+            line += f"; {self.kept} were there"
+        if self.failed:
+            line += f"; {self.failed} FAILED"
+        common.say(f"{line}: {out}")
+
+
+def _line(outcome: Outcome) -> str:
+    made_by = outcome.job.made_by
+    action = f", {made_by['action']}" if made_by["action"] else ""
+    return (
+        f"{outcome.job.path}: seed {made_by['seed']}{action}, {made_by['frames']} frames, "
+        f"{outcome.size}x{outcome.size}, {outcome.fps:.4g} frames/s"
+    )
+
+
+def _fields(outcome: Outcome) -> dict[str, Any]:
+    return {
+        **outcome.job.made_by,
+        "file": str(outcome.job.path),
+        "index": outcome.job.index,
+        "width": outcome.size,
+        "height": outcome.size,
+        "fps": outcome.fps,
+    }

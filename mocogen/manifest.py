@@ -1,0 +1,127 @@
+"""The record of a batch: one JSON line for every finished clip.
+
+A line is appended when its file is whole and has its final name, so that a batch that was
+killed at any moment can go on from what the manifest says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from .errors import MocogenError, UsageError
+from .files import write_errors
+
+NAME = "manifest.jsonl"
+SETTINGS = ("checkpoint", "frames", "fps", "noise", "scale")
+"""What all clips of a run share; a manifest with other values belongs to another run."""
+
+Line = dict[str, Any]
+
+
+class Manifest:
+    """The manifest of one folder, open for appending; a context manager.
+
+    Args:
+        path: the manifest file; made where it is missing.
+        settings: the values of ``SETTINGS`` that this run has. None as a value: any.
+        resume: whether an older manifest is gone on with, or started anew.
+
+    Raises:
+        UsageError: the older manifest belongs to a run with other settings.
+        MocogenError: it is damaged, in use by another process, or cannot be written.
+    """
+
+    def __init__(self, path: Path, settings: Line, resume: bool = True) -> None:
+        self.path = path
+        self.done: dict[str, Line] = {}
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = path.open("a+b")
+            _lock(self._file, path)
+            if resume:
+                self._read(settings)
+            else:
+                self._file.truncate(0)
+
+    def _read(self, settings: Line) -> None:
+        self._file.seek(0)
+        text = self._file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        for number, raw in enumerate(whole.splitlines(), 1):
+            try:
+                line = json.loads(raw)
+                name, _ = line["file"], line["sha256"]
+            except (ValueError, KeyError, TypeError):
+                raise MocogenError(
+                    f"line {number} of {self.path} cannot be read: mend or remove the manifest"
+                ) from None
+            for key, wanted in settings.items():
+                if wanted is not None and line.get(key) != wanted:
+                    raise UsageError(
+                        f"{self.path} belongs to another run, with {key} {line.get(key)} instead "
+                        f"of {wanted}: use another folder, or --no-resume to start it anew"
+                    )
+            self.done[name] = line
+        # A line that was cut off while it was written is written again.
+        self._file.truncate(len(whole))
+
+    def has(self, file: Path) -> bool:
+        """Whether a file is in the manifest, and there, and whole."""
+        line = self.done.get(self._name(file))
+        if line is None:
+            return False
+        try:
+            return sha256(file) == line["sha256"]
+        except OSError:
+            return False
+
+    def add(self, file: Path, line: Line) -> Line:
+        """Append the line of a file that is whole; returns it with the file's name and hash."""
+        name = self._name(file)
+        full = {"file": name, **line, "sha256": sha256(file)}
+        if self.done.get(name) != full:
+            with write_errors(self.path):
+                self._file.write(json.dumps(full).encode() + b"\n")
+                self._file.flush()
+        return full
+
+    def _name(self, file: Path) -> str:
+        return Path(os.path.relpath(file, self.path.parent)).as_posix()
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def sha256(path: Path) -> str:
+    """A file's hash in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Keep a second process out of the same batch, where the system has such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MocogenError(
+            f"{path} is in use by another mocogen: wait for it, or use another folder"
+        ) from None
+    except OSError:
+        pass  # some network file systems have no locks

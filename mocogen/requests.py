@@ -1,0 +1,158 @@
+"""What is asked for, before a model is there: seeds, and the options of every clip."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any
+
+from .errors import UsageError
+
+MAX_SEED = 2**63 - 1
+"""Seeds are 0 to this, so that they fit a signed 64-bit number everywhere."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of one clip, as ``mocogen sample`` takes them.
+
+    Attributes:
+        seed: 0 to ``MAX_SEED``.
+        index: the clip's place in its batch, from 0.
+        frames: length in frames, at least 1.
+        action: one of the checkpoint's, or None for the seed's own.
+        noise: noise mode, or None for the checkpoint's own.
+        fps: frames a second, 0.1 to 1000, or None for the checkpoint's.
+        scale: every pixel becomes a square of scale x scale, 1 to 32.
+        out: the path, with fields in braces.
+    """
+
+    seed: int = 0
+    index: int = 0
+    frames: int = 48
+    action: str | None = None
+    noise: str | None = None
+    fps: float | None = None
+    scale: int = 1
+    out: str = "clip.gif"
+
+    def __post_init__(self) -> None:
+        """Refuse what makes sense for no model.
+
+        Raises:
+            UsageError: names the option and its range.
+        """
+        for name in ("seed", "frames", "scale"):
+            if type(getattr(self, name)) is not int:
+                raise UsageError(f"{name} {getattr(self, name)!r}: use a whole number")
+        for name in ("action", "noise", "out"):
+            if not isinstance(getattr(self, name), str | None):
+                raise UsageError(f"{name} {getattr(self, name)!r}: use a string")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"seed {self.seed}: use whole numbers from 0 to {MAX_SEED}")
+        if self.frames < 1:
+            raise UsageError(f"frames {self.frames}: a clip has at least 1 frame")
+        if self.fps is not None and (
+            not isinstance(self.fps, int | float) or not 0.1 <= self.fps <= 1000
+        ):
+            raise UsageError(f"fps {self.fps}: use a rate from 0.1 to 1000 frames a second")
+        if not 1 <= self.scale <= 32:
+            raise UsageError(f"scale {self.scale}: use a whole number from 1 to 32")
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Runs of consecutive seeds, in order: pairs of first and last, both included."""
+
+    runs: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def count(cls, first: int, count: int) -> Seeds:
+        """``count`` seeds from ``first`` on.
+
+        Raises:
+            UsageError: there are none, or not so many.
+        """
+        if count < 1:
+            raise UsageError(f"count {count}: ask for at least 1 clip")
+        if not 0 <= first <= MAX_SEED - count + 1:
+            raise UsageError(f"seed {first}: use whole numbers from 0 to {MAX_SEED}")
+        return cls(((first, first + count - 1),))
+
+    @classmethod
+    def parse(cls, text: str) -> Seeds:
+        """Read ``0-99,200,300-310``: numbers and ranges that include both ends.
+
+        Raises:
+            UsageError: it is something else, a range runs backwards, or two overlap.
+        """
+        runs = []
+        for part in text.split(","):
+            match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+            if match is None:
+                raise UsageError(f"seeds {text!r}: {part!r} is no seed; write 0-99,200,300-310")
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last < first:
+                raise UsageError(f"seeds {part.strip()} run backwards: write {last}-{first}")
+            if last > MAX_SEED:
+                raise UsageError(f"seed {last}: use whole numbers from 0 to {MAX_SEED}")
+            runs.append((first, last))
+        for (_, last), (first, _) in pairwise(sorted(runs)):
+            if first <= last:
+                raise UsageError(f"seeds {text}: seed {first} is there twice")
+        return cls(tuple(runs))
+
+    def __len__(self) -> int:
+        return sum(last - first + 1 for first, last in self.runs)
+
+    def __iter__(self) -> Iterator[int]:
+        for first, last in self.runs:
+            yield from range(first, last + 1)
+
+
+def part_of(text: str, count: int) -> range:
+    """The indices that belong to part K of N, for ``K/N``: N parts, equal up to one clip.
+
+    Raises:
+        UsageError: it is no such fraction.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"shard-of {text!r}: write K/N with K from 1 to N, such as 3/8")
+    k, n = int(match[1]), int(match[2])
+    return range(count * (k - 1) // n, count * k // n)
+
+
+def from_lines(lines: Iterable[str], defaults: Request) -> Iterator[Request]:
+    """Requests from JSON objects, one a line; what a line leaves out, ``defaults`` has.
+
+    A path in a line stays below the folder that the command was started in.
+
+    Raises:
+        UsageError: names the line and what is wrong with it.
+    """
+    known = {f.name for f in fields(Request)} - {"index"}
+    index = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            values: Any = json.loads(line)
+            if not isinstance(values, dict):
+                raise UsageError("it is no JSON object")
+            if strange := sorted(values.keys() - known):
+                raise UsageError(f"unknown option {strange[0]!r}: use {', '.join(sorted(known))}")
+            if "seed" not in values:
+                raise UsageError("it has no seed")
+            out = str(values.get("out", ""))
+            if out.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", out):
+                raise UsageError(f"its path {out} leads out of this folder")
+            yield replace(defaults, index=index, **values)
+        except json.JSONDecodeError as error:
+            raise UsageError(f"line {number} of the requests is no JSON: {error.msg}") from None
+        except UsageError as error:
+            raise UsageError(f"line {number} of the requests: {error}") from None
+        index += 1

@@ -1,0 +1,295 @@
+"""Many clips: what is asked for, what is kept, and what a killed run leaves behind."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+import mocogen
+from mocogen import UsageError, batch, manifest, video
+from mocogen.errors import DiskFullError, MocogenError
+from mocogen.requests import Request, Seeds, from_lines, part_of
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, dot files too."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_seeds_are_read_as_written():
+    assert list(Seeds.parse("3")) == [3]
+    assert list(Seeds.parse("0-2, 9,4-5")) == [0, 1, 2, 9, 4, 5]
+    assert len(Seeds.parse("0-99,200,300-310")) == 112
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("5-3", "write 3-5"),
+        ("1-5,5", "seed 5 is there twice"),
+        ("1,2,1", "seed 1 is there twice"),
+        ("", "is no seed"),
+        ("1,,2", "is no seed"),
+        ("-4", "is no seed"),
+        ("1-2-3", "is no seed"),
+        ("9223372036854775808", "from 0 to"),
+    ],
+)
+def test_seeds_that_make_no_sense(text: str, said: str):
+    with pytest.raises(UsageError, match=said):
+        Seeds.parse(text)
+
+
+def test_parts_cover_everything_once():
+    for count in (0, 1, 7, 100):
+        parts = [part_of(f"{k}/8", count) for k in range(1, 9)]
+        assert [i for part in parts for i in part] == list(range(count))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    for text in ("0/8", "9/8", "1", "a/b", "1/0"):
+        with pytest.raises(UsageError, match="write K/N"):
+            part_of(text, 10)
+
+
+def test_requests_from_lines():
+    lines = ['{"seed": 4, "frames": 7}\n', "\n", '{"seed": 5, "out": "b/{seed}.gif"}\n']
+    got = list(from_lines(lines, Request(frames=9, out="a-{index}.gif")))
+    assert [(r.seed, r.index, r.frames, r.out) for r in got] == [
+        (4, 0, 7, "a-{index}.gif"),
+        (5, 1, 9, "b/{seed}.gif"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("hello", "line 2 of the requests is no JSON"),
+        ("[1]", "no JSON object"),
+        ("{}", "it has no seed"),
+        ('{"seed": "x"}', "whole number"),
+        ('{"seed": 1, "frames": 0}', "at least 1 frame"),
+        ('{"seed": 1, "colour": 2}', "unknown option 'colour': use action, fps"),
+        ('{"seed": 1, "out": "../up.gif"}', "leads out of this folder"),
+        ('{"seed": 1, "out": "/etc/up.gif"}', "leads out of this folder"),
+        ('{"seed": 1, "fps": "fast"}', "frames a second"),
+    ],
+)
+def test_requests_that_make_no_sense(line: str, said: str):
+    with pytest.raises(UsageError, match=f"line 2 .*{said}" if "line" not in said else said):
+        list(from_lines(['{"seed": 1}', line], Request()))
+
+
+def test_the_manifest_lies_in_the_folder_that_all_clips_share():
+    assert batch.home("clips/{action}/{seed}.mp4") == Path("clips")
+    assert batch.home("a/b/{seed}.mp4") == Path("a/b")
+    assert batch.home("{seed}.mp4") == Path()
+    assert batch.home("/x/{seed}/a.mp4") == Path("/x")
+
+
+OPTIONS = ("--frames", "6", "--seed", "3", "--out", "{action}/{seed:03d}.mp4")
+
+
+def test_a_batch_lists_its_files_with_their_hashes(run, tiny: Path, tmp_path: Path):
+    done = run("sample", "--checkpoint", tiny, "--count", 5, *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert "5 clips, 30 frames" in done.stderr
+    lines = [json.loads(text) for text in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    assert [line["seed"] for line in lines] == [3, 4, 5, 6, 7]
+    for line in lines:
+        assert manifest.sha256(tmp_path / line["file"]) == line["sha256"]
+        assert line["file"] == f"{line['action']}/{line['seed']:03d}.mp4"
+        assert (line["frames"], line["fps"], len(line["checkpoint"])) == (6, 20.0, 64)
+
+
+def test_a_second_run_makes_only_what_is_missing_or_damaged(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--count", 6, *OPTIONS)
+    assert run(*command).returncode == 0
+    before = contents(tmp_path)
+    first, second, third = [tmp_path / name for name in sorted(before) if name.endswith("mp4")][:3]
+    first.unlink()
+    second.write_bytes(b"damaged")
+    age = third.stat().st_mtime_ns
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert "4 were there" in done.stderr
+    assert contents(tmp_path) == before
+    assert third.stat().st_mtime_ns == age
+
+
+def test_killed_runs_end_in_the_files_of_an_undisturbed_one(tiny: Path, tmp_path: Path):
+    """kill -9, three times, at moments that nobody chose."""
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny)]
+        command += ["--count", "40", "--frames", "40", "--seed", "0", "--quiet", "--scale", "3"]
+        command += ["--out", "clips/{action}/{seed:03d}.gif"]
+        return subprocess.Popen(command, cwd=folder)
+
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    assert start(calm).wait(timeout=120) == 0
+    chance = random.Random(time.time_ns())
+    for round_ in range(3):
+        process = start(rough)
+        target = 8 * (round_ + 1)
+        deadline = time.time() + 60
+        while len(list(rough.rglob("*.gif"))) < target and time.time() < deadline:
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.03))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(list(rough.rglob("*.gif"))) < 40, "it was killed too late to show anything"
+    assert start(rough).wait(timeout=120) == 0
+    assert contents(rough) == contents(calm)
+
+
+def test_a_torn_last_line_is_written_again(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--count", 3, *OPTIONS)
+    assert run(*command).returncode == 0
+    before = contents(tmp_path)
+    path = tmp_path / "manifest.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert run(*command).returncode == 0
+    assert contents(tmp_path) == before
+
+
+def test_a_manifest_of_another_run_is_refused(tmp_path: Path):
+    path = tmp_path / "manifest.jsonl"
+    path.write_text('{"file": "a.gif", "sha256": "0", "frames": 16, "fps": 25.0}\n')
+    with pytest.raises(UsageError, match="frames 16 instead of 48"):
+        manifest.Manifest(path, {"frames": 48, "fps": 25.0})
+    assert path.read_text() != ""
+    with manifest.Manifest(path, {"frames": 48}, resume=False) as anew:
+        assert anew.done == {}
+
+
+def test_a_manifest_that_cannot_be_read_or_is_in_use(tmp_path: Path):
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("hello\n")
+    with pytest.raises(MocogenError, match=r"line 1 of .* cannot be read"):
+        manifest.Manifest(path, {})
+    path.write_text("")
+    with (
+        manifest.Manifest(path, {}),
+        pytest.raises(MocogenError, match="in use by another mocogen"),
+    ):
+        manifest.Manifest(path, {})
+
+
+def test_files_that_no_manifest_lists(run, tiny: Path, tmp_path: Path):
+    for name in ("007.gif", "008.gif"):
+        (tmp_path / name).write_text("mine")
+    common = ("--checkpoint", tiny, "--frames", 2, "--seeds", "7-9", "--out", "{seed:03d}.gif")
+    refused = run("sample", *common, "--if-exists", "error")
+    assert refused.returncode == 1
+    assert "007.gif exists" in refused.stderr
+    kept = run("sample", *common, "--if-exists", "skip")
+    assert kept.returncode == 0, kept.stderr
+    assert (tmp_path / "007.gif").read_text() == "mine"
+    assert (tmp_path / "009.gif").stat().st_size > 100
+    assert run("sample", *common).returncode == 0
+    assert (tmp_path / "007.gif").read_bytes().startswith(b"GIF")
+
+
+def test_parts_of_a_batch_make_the_whole(run, tiny: Path, tmp_path: Path):
+    common = ("--checkpoint", tiny, "--frames", 2, "--seeds", "0-6")
+    assert run("sample", *common, "--out", "whole/{index}.npy").returncode == 0
+    for k in (1, 2, 3):
+        done = run("sample", *common, "--shard-of", f"{k}/3", "--out", f"part{k}/{{index}}.npy")
+        assert done.returncode == 0, done.stderr
+    parts = [p for k in (1, 2, 3) for p in (tmp_path / f"part{k}").glob("*.npy")]
+    assert sorted(p.name for p in parts) == [f"{i}.npy" for i in range(7)]
+    for path in parts:
+        assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
+
+
+def test_a_clip_that_cannot_be_written_is_named_and_the_rest_is_done(
+    run, tiny: Path, tmp_path: Path
+):
+    (tmp_path / "001.gif").mkdir()
+    common = ("--checkpoint", tiny, "--frames", 40, "--seeds", "0-3")
+    done = run("sample", *common, "--out", "{seed:03d}.gif", "--if-exists", "overwrite")
+    assert done.returncode == 1
+    assert "seed 1: cannot write 001.gif: it is a folder" in done.stderr
+    assert "1 FAILED" in done.stderr
+    listed = (tmp_path / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seed"] for line in listed] == [0, 2, 3]
+
+
+def test_a_full_disk_ends_the_batch_and_keeps_what_is_done(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = mocogen.load(tiny, "cpu")
+    requests = [Request(seed=s, index=s, frames=4, out=f"{tmp_path}/{s}.npy") for s in range(4)]
+    write = video.NpyWriter.write
+
+    def full(self: video.NpyWriter, frames: np.ndarray) -> None:
+        if ".2." in self.path.name:
+            raise OSError(28, "No space left on device")
+        write(self, frames)
+
+    monkeypatch.setattr(video.NpyWriter, "write", full)
+    with manifest.Manifest(tmp_path / "manifest.jsonl", {}) as kept:
+        done = batch.render(model, batch.plan(model, requests, {}), batch.FileSink(kept))
+        assert next(done).error is None
+        assert next(done).error is None
+        with pytest.raises(DiskFullError, match="No space left"):
+            next(done)
+    assert sorted(contents(tmp_path)) == ["0.npy", "1.npy", "manifest.jsonl"]
+
+
+def piped(tiny: Path, *words: str) -> bytes:
+    command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny), *words]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+def test_a_clip_goes_into_a_pipe(tiny: Path, tmp_path: Path):
+    expected = mocogen.load(tiny, "cpu").sample(20, seed=3)
+    options = ("--seed", "3", "--frames", "20", "--out", "-", "--format")
+    raw = np.frombuffer(piped(tiny, *options, "rgb24"), np.uint8)
+    assert np.array_equal(raw.reshape(20, 32, 32, 3), expected)
+    for kind in ("mp4", "gif"):
+        path = tmp_path / f"clip.{kind}"
+        path.write_bytes(piped(tiny, *options, kind))
+        assert iio.imread(path, plugin="FFMPEG" if kind == "mp4" else "pillow").shape[0] == 20
+
+
+def test_a_reader_that_leaves_early_is_no_drama(tiny: Path):
+    command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny)]
+    command += ["--frames", "100000", "--out", "-", "--format", "rgb24", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert len(process.stdout.read(5000)) == 5000
+        process.stdout.close()
+        assert process.stderr
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--out", "-", "--format", "avi"), "a pipe takes mp4, gif, rgb24"),
+        (("--out", "-", "--count", "2"), "one clip"),
+        (("--out", "-", "--json"), "both want standard output"),
+        (("--seeds", "1", "--seed", "2"), "give one of"),
+        (("--seeds", "1", "--count", "2"), "give one of"),
+        (("--seeds-from", "nowhere.jsonl", "--out", "x/"), "cannot read --seeds-from"),
+        (("--seeds-from", "-", "--out", "one.gif"), "all clips cannot all be one.gif"),
+        (("--if-exists", "ask"), "overwrite, skip, error"),
+    ],
+)
+def test_options_that_do_not_go_together(run, words: tuple[str, ...], said: str):
+    done = run("sample", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
