@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DiskFullError, MocogenError, UsageError
-from .manifest import Manifest
+from .manifest import Line, Manifest
 from .provenance import Record, record
 from .requests import Request
 from .synthesis import Clip, Model
@@ -69,6 +69,9 @@ class Outcome:
 
 class Sink(Protocol):
     """Where clips go."""
+
+    def has(self, job: Job) -> bool:
+        """Whether an earlier run of the same batch has finished a job."""
 
     def open(self, job: Job, form: ClipFormat) -> AbstractContextManager[ClipWriter]:
         """A writer for a job's clip, which is kept when the block ends well."""
@@ -207,16 +210,14 @@ def enlarge(frames: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
 
 def remaining(
     jobs: Iterable[Job],
-    manifest: Manifest | None,
+    sink: Sink,
     if_exists: str,
     on_skip: Callable[[Job], None] = lambda _: None,
 ) -> Iterator[Job]:
     """The jobs that are still to be done.
 
-    A file that the manifest lists, and that is there and whole, is done.
-
     Args:
-        manifest: what an earlier run of the same batch has finished, or None.
+        sink: knows what an earlier run of the same batch has finished.
         if_exists: what becomes of other files that are in the way: "overwrite" makes them
             anew, "skip" keeps them, "error" refuses.
         on_skip: told of every job that is left out.
@@ -225,7 +226,7 @@ def remaining(
         MocogenError: a file is in the way and ``if_exists`` is "error".
     """
     for job in jobs:
-        if manifest is not None and manifest.has(job.path):
+        if sink.has(job):
             on_skip(job)
         elif if_exists == "overwrite" or not job.path.exists():
             yield job
@@ -245,6 +246,10 @@ class FileSink:
     def __init__(self, manifest: Manifest | None = None) -> None:
         self.manifest = manifest
 
+    def has(self, job: Job) -> bool:
+        """Whether the manifest lists the job's file, and it is there and whole."""
+        return self.manifest is not None and self.manifest.has(job.path)
+
     @contextmanager
     def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:
         # A batch has its manifest's lock, so that a fixed temporary name meets no other
@@ -255,7 +260,7 @@ class FileSink:
             self.manifest.add(job.path, manifest_line(job))
 
 
-def manifest_line(job: Job) -> dict[str, Any]:
+def manifest_line(job: Job) -> Line:
     """What a manifest says of a clip, but for its file and hash."""
     made_by = job.made_by
     kept = ("seed", "action", "frames", "fps", "noise", "scale")
@@ -276,6 +281,10 @@ class PipeSink:
 
     def __init__(self, stream: BinaryIO, kind: str) -> None:
         self.stream, self.kind = stream, kind
+
+    def has(self, job: Job) -> bool:
+        """Never: what has gone into a pipe is gone."""
+        return False
 
     @contextmanager
     def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:

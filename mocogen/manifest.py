@@ -72,7 +72,7 @@ class Manifest:
 
     def has(self, file: Path) -> bool:
         """Whether a file is in the manifest, and there, and whole."""
-        line = self.done.get(self._name(file))
+        line = self.done.get(self.name_of(file))
         if line is None:
             return False
         try:
@@ -80,17 +80,20 @@ class Manifest:
         except OSError:
             return False
 
-    def add(self, file: Path, line: Line) -> Line:
-        """Append the line of a file that is whole; returns it with the file's name and hash."""
-        name = self._name(file)
-        full = {"file": name, **line, "sha256": sha256(file)}
+    def add(self, file: Path, line: Line) -> None:
+        """Append the line of a file that is whole."""
+        self.append(self.name_of(file), line, sha256(file))
+
+    def append(self, name: str, line: Line, digest: str) -> None:
+        """Append a line, unless the same one is there already."""
+        full = {"file": name, **line, "sha256": digest}
         if self.done.get(name) != full:
             with write_errors(self.path):
                 self._file.write(json.dumps(full).encode() + b"\n")
                 self._file.flush()
-        return full
 
-    def _name(self, file: Path) -> str:
+    def name_of(self, file: Path) -> str:
+        """How the manifest calls a file: its path from the manifest's folder."""
         return Path(os.path.relpath(file, self.path.parent)).as_posix()
 
     def __enter__(self) -> Manifest:

@@ -293,3 +293,61 @@ def test_options_that_do_not_go_together(run, words: tuple[str, ...], said: str)
     done = run("sample", *words)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_shards_are_what_webdataset_reads(run, tiny: Path, tmp_path: Path):
+    import webdataset
+
+    options = ("--shards", "d/clips-{shard:03d}.tar", "--shard-size", "3", "--format", "npy")
+    done = run("sample", "--checkpoint", tiny, "--seeds", "10-16", "--frames", 4, *options)
+    assert done.returncode == 0, done.stderr
+    assert sorted(contents(tmp_path / "d")) == [
+        "clips-000.tar",
+        "clips-001.tar",
+        "clips-002.tar",
+        "manifest.jsonl",
+    ]
+    urls = [str(path) for path in sorted((tmp_path / "d").glob("*.tar"))]
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
+    assert [sample["__key__"] for sample in samples] == [f"{s:06d}" for s in range(10, 17)]
+    model = mocogen.load(tiny, "cpu")
+    for sample in samples:
+        assert np.array_equal(sample["npy"], model.sample(4, seed=sample["json"]["seed"]))
+
+
+def test_shards_of_killed_runs_and_of_parts_are_the_same(tiny: Path, tmp_path: Path):
+    def start(folder: str, *words: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny)]
+        command += ["--count", "40", "--frames", "30", "--seed", "0", "--quiet", "--scale", "3"]
+        command += ["--shards", f"{folder}/{{shard}}.tar", "--shard-size", "7", *words]
+        return subprocess.Popen(command, cwd=tmp_path)
+
+    assert start("calm").wait(timeout=120) == 0
+    process = start("rough")
+    deadline = time.time() + 60
+    while not (tmp_path / "rough" / "1.tar").exists() and time.time() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "rough" / "5.tar").exists(), "it was killed too late to show anything"
+    assert start("rough").wait(timeout=120) == 0
+    calm = contents(tmp_path / "calm")
+    assert contents(tmp_path / "rough") == calm
+    for k in ("1/2", "2/2"):
+        assert start("parts", "--shard-of", k).wait(timeout=120) == 0
+    assert contents(tmp_path / "parts") == calm
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--shards", "a.tar"), "{shard}"),
+        (("--shards", "{shard}.zip"), "ends in .tar"),
+        (("--shards", "{shard}.tar", "--shard-size", "0"), "at least 1 clip"),
+        (("--shards", "{shard}.tar", "--format", "gif"), "mp4 or npy"),
+    ],
+)
+def test_shards_that_make_no_sense(run, words: tuple[str, ...], said: str):
+    done = run("sample", *words)
+    assert done.returncode == 2
+    assert said in done.stderr

@@ -52,7 +52,10 @@ def sample(
     motion: common.Motion = None,
     device: common.Device = "auto",
     form: Annotated[
-        str, typer.Option("--format", help="For --out -: mp4, gif, or rgb24 (bare frames).")
+        str,
+        typer.Option(
+            "--format", help="For --out -: mp4, gif, rgb24 (bare frames). In shards: mp4, npy."
+        ),
     ] = "mp4",
     count: Annotated[
         int | None,
@@ -69,6 +72,17 @@ def sample(
             rich_help_panel=BATCH,
         ),
     ] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of files: tar archives for WebDataset, such as "
+            "data/clips-{shard:05d}.tar.",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    shard_size: Annotated[
+        int, typer.Option(help="Clips in an archive.", rich_help_panel=BATCH)
+    ] = 1000,
     shard_of: Annotated[
         str | None,
         typer.Option(
@@ -103,35 +117,47 @@ def sample(
         raise UsageError(f"--if-exists {if_exists}: use one of {', '.join(IF_EXISTS)}")
     wanted = _wanted(seed, count, seeds, seeds_from)
     piped = out == "-"
-    if piped:
+    if shards is not None:
+        from ..shards import check_shards
+
+        check_shards(shards, shard_size, form)
+        defaults = replace(defaults, out="{seed:06d}." + form)
+    elif piped:
         _check_pipe(form, wanted, as_json)
     else:
         from ..batch import check_template
 
-        out = check_template(out, len(wanted) if wanted else None)
-    requests, total = _requests(wanted, seeds_from, shard_of, defaults, out)
+        defaults = replace(defaults, out=check_template(out, len(wanted) if wanted else None))
+    unit = shard_size if shards else 1
+    requests, total = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
     model, source = common.load_model(checkpoint, generator, motion, device)
-    from ..batch import FileSink, PipeSink, plan, remaining, render
+    from ..batch import FileSink, PipeSink, Sink, plan, remaining, render
     from .report import Report
 
     show = Report(total, frames, as_json, quiet)
+    where = shards or defaults.out
     with ExitStack() as stack:
-        jobs = plan(model, requests, source)
-        sink: FileSink | PipeSink
-        if piped:
+        manifest = None
+        if shards is not None or (total != 1 and not piped):
+            settings = None if seeds_from else defaults
+            manifest = stack.enter_context(_manifest(model, where, settings, resume))
+        sink: Sink
+        if shards is not None and manifest is not None:
+            from ..shards import ShardSink
+
+            sink = stack.enter_context(ShardSink(shards, shard_size, form, manifest))
+        elif piped:
             sink = PipeSink(sys.stdout.buffer, form)
         else:
-            manifest = None
-            if total != 1:
-                settings = None if seeds_from else defaults
-                manifest = stack.enter_context(_manifest(model, out, settings, resume))
-            jobs = remaining(jobs, manifest, if_exists, show.skipped)
             sink = FileSink(manifest)
+        jobs = plan(model, requests, source)
+        if not piped:
+            jobs = remaining(jobs, sink, if_exists, show.skipped)
         on_frames = stack.enter_context(show.progress())
         for outcome in render(model, jobs, sink, on_frames):
             show.finished(outcome)
-    show.summary(out)
+    show.summary(where)
     if show.failed:
         raise typer.Exit(1)
 
@@ -173,28 +199,36 @@ def _requests(
     wanted: Seeds | None,
     seeds_from: str | None,
     shard_of: str | None,
+    unit: int,
     defaults: Request,
-    out: str,
 ) -> tuple[Iterable[Request], int | None]:
-    """The requests of this process, and how many, where that can be known."""
+    """The requests of this process, and how many, where that can be known.
+
+    Parts are cut between units of ``unit`` requests, so that no shard belongs to two.
+    """
+
+    def part(count: int) -> range:
+        if not shard_of:
+            return range(count)
+        units = part_of(shard_of, -(-count // unit))
+        return range(units.start * unit, min(units.stop * unit, count))
+
     if wanted is not None:
-        part = part_of(shard_of, len(wanted)) if shard_of else range(len(wanted))
-        made = (
-            replace(defaults, seed=s, index=i, out=out) for i, s in enumerate(wanted) if i in part
-        )
-        return made, len(part)
+        mine = part(len(wanted))
+        made = (replace(defaults, seed=s, index=i) for i, s in enumerate(wanted) if i in mine)
+        return made, len(mine)
     if seeds_from == "-":
         if shard_of:
             raise UsageError("--shard-of needs requests that can be counted: use a file")
-        return from_lines(sys.stdin, replace(defaults, out=out)), None
+        return from_lines(sys.stdin, defaults), None
     try:
         lines = Path(seeds_from or "").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read --seeds-from {seeds_from}: {error}") from None
     # A file is checked as a whole before the first clip is made.
-    asked = list(from_lines(lines, replace(defaults, out=out)))
-    part = part_of(shard_of, len(asked)) if shard_of else range(len(asked))
-    return [asked[i] for i in part], len(part)
+    asked = list(from_lines(lines, defaults))
+    mine = part(len(asked))
+    return [asked[i] for i in mine], len(mine)
 
 
 def _manifest(model: Model, out: str, defaults: Request | None, resume: bool) -> Manifest:
