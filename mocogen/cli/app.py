@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -10,8 +11,11 @@ import typer
 from .. import __version__
 from ..errors import MocogenError
 from .convert import convert
+from .dataset import dataset
 from .info import info
 from .sample import sample
+from .train import train
+from .verify import verify_layers
 
 app = typer.Typer(
     name="mocogen",
@@ -41,6 +45,9 @@ def options(
 app.command()(sample)
 app.command()(info)
 app.command()(convert)
+app.command()(train)
+app.command("verify-layers")(verify_layers)
+app.add_typer(dataset, name="dataset")
 
 
 def main() -> None:
@@ -50,5 +57,9 @@ def main() -> None:
     except MocogenError as error:
         print(f"mocogen: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; Python must not try to flush the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

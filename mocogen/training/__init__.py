@@ -1,0 +1,7 @@
+"""Training: from a folder of clips to a checkpoint.
+
+Data flows one way: clips (``data``) and values (``config``) enter a run (``run``), which
+hands them to the stages (``stage_generator``, ``stage_motion``, ``stage_joint``); each stage
+is driven by the shared loop (``loop``), and the networks they leave behind become one
+checkpoint. The command line is :mod:`mocogen.cli.train`.
+"""

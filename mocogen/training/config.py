@@ -1,0 +1,419 @@
+"""Recipes: the values of a training run, from TOML files and the command line.
+
+A recipe file holds every value, so that it can be read as the description of the run; there
+are no defaults elsewhere. Overrides are dotted, ``generator.steps=13000``. Without torch.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ..errors import UsageError
+
+STAGES = ("generator", "motion", "joint")
+"""The stages in the order in which they run."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What holds for all stages.
+
+    Attributes:
+        stages: which of ``STAGES`` to run.
+        seed: everything random in the run follows from it.
+        precision: "32", "bf16" or "auto", which times both on the CPU and takes the faster.
+        log_steps: steps between two lines of the loss file.
+        sheet_minutes: minutes between two sample sheets.
+        save_minutes: minutes between two saved states.
+    """
+
+    stages: tuple[str, ...]
+    seed: int
+    precision: str
+    log_steps: int
+    sheet_minutes: float
+    save_minutes: float
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How clips are read; see :func:`mocogen.training.data.load_clips`.
+
+    Attributes:
+        actions: names in the order of their one-hot vector; empty for the sorted folder names.
+        groups: who is on screen: "stem" (the file's name), "none", or a CSV's path.
+        mirror: whether every clip also counts mirrored, as a group of its own.
+        fit: how frames become square: "crop" (the middle) or "stretch".
+        min_frames: shorter clips are skipped.
+        memory_mb: bound on the decoded frames in memory.
+        fps: frames a second that the checkpoint states.
+        name: what the checkpoint calls the data; empty for the folder's name.
+        license: what the checkpoint states as the terms of the weights.
+    """
+
+    actions: tuple[str, ...]
+    groups: str
+    mirror: bool
+    fit: str
+    min_frames: int
+    memory_mb: int
+    fps: float
+    name: str
+    license: str
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the networks that the checkpoint keeps; see :class:`mocogen.spec.ModelSpec`."""
+
+    name: str
+    content: int
+    noise: int
+    hidden: int
+    motion: int
+    width: int
+    image_size: int
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Image generator and motion encoder. Fractions (0 to 1) are parts of the stage.
+
+    Attributes:
+        steps: length of the stage.
+        hours: if not 0, the stage also ends after so many hours; schedules follow whichever
+            of the two is further on. Such a run is not repeatable step by step.
+        batch: real frames a step, over all processes.
+        swapped: frames a step that pair one clip's motion with a content from the prior.
+        learning_rate, final_rate: of Adam; the first holds until the discriminator starts,
+            then 0.5 of it falls to the second by a half cosine.
+        discriminator_rate: of the discriminator's Adam, falling in the same proportion.
+        beta1, beta2: of Adam.
+        clip_norm: bound on the norm of the generator's gradients.
+        ema: share of the current weights in their moving average, a step.
+        content_push: how far, at first, contents are pushed into their group's region.
+        push_hold, push_end: until when the push is whole, and from when it is gone.
+        margin_start, margin_end: lead of a content's group over the second from which a
+            frame's losses count fully, at the start of the stage and at its end.
+        code_noise: deviation of the noise that is added to motion codes.
+        encoder_width, encoder_freeze: channels of the motion encoder's first layer, and the
+            fraction after which it no longer changes.
+        discriminator_width, discriminator_size, discriminator_start: channels of its first
+            layer, the size in pixels at which it looks at frames, and when it starts.
+        l1, edges, adversarial, features, identity, action, cycle: weights of the losses
+            (see :mod:`mocogen.training.losses`).
+    """
+
+    steps: int
+    hours: float
+    batch: int
+    swapped: int
+    learning_rate: float
+    final_rate: float
+    discriminator_rate: float
+    beta1: float
+    beta2: float
+    clip_norm: float
+    ema: float
+    content_push: float
+    push_hold: float
+    push_end: float
+    margin_start: float
+    margin_end: float
+    code_noise: float
+    encoder_width: int
+    encoder_freeze: float
+    discriminator_width: int
+    discriminator_size: int
+    discriminator_start: float
+    l1: float
+    edges: float
+    adversarial: float
+    features: float
+    identity: float
+    action: float
+    cycle: float
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """The motion network as a sequential variational autoencoder with a critic.
+
+    Attributes:
+        steps, hours, ema, clip_norm: as in :class:`GeneratorConfig`.
+        batch: clips a step.
+        window: frames of a training window.
+        long_window: frames of the unroll out of which the critic sees one window in four.
+        learning_rate: of Adam, falling linearly to 0 over the second half.
+        velocity: weight of the squared error of velocities beside that of positions.
+        kl_first, kl_later: weights of the KL divergence of the first frame and of others.
+        critic: weight of the critic's judgement.
+        critic_width: channels of the critic.
+        critic_rate: of its Adam.
+        smooth_join: frames that join the end of a clip to its start, for the actions named in
+            ``endless``.
+        endless: actions that begin and end in the same pose, and go on by starting again.
+    """
+
+    steps: int
+    hours: float
+    batch: int
+    window: int
+    long_window: int
+    learning_rate: float
+    ema: float
+    clip_norm: float
+    velocity: float
+    kl_first: float
+    kl_later: float
+    critic: float
+    critic_width: int
+    critic_rate: float
+    smooth_join: int
+    endless: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """Adversarial training of both networks with D_I and D_V (Tulyakov et al. 2018).
+
+    Attributes:
+        steps, hours, beta1, beta2, ema: as in :class:`GeneratorConfig`.
+        batch: clips a step, over all processes.
+        frames: length of the clips that D_V sees (16 in the paper).
+        skip: D_V sees every so many-th frame (2 in the authors' experiments).
+        learning_rate: of the two networks' Adam; falls linearly to 0 over the second half
+            where ``decay`` is true.
+        discriminator_rate: of the discriminators' Adam.
+        loss: "hinge", or "log" for the paper's cross-entropy.
+        discriminator_width: channels of the discriminators' first layer.
+        spectral: whether the discriminators are spectrally normalised.
+        image, video: weights of the two discriminators.
+        category: weight of the category term, the action that D_V reads off a clip.
+        noise: deviation of the noise on the discriminators' inputs.
+        keep: weight of a term that holds the generator near the one it started from; of use
+            only after the generator stage.
+    """
+
+    steps: int
+    hours: float
+    batch: int
+    frames: int
+    skip: int
+    learning_rate: float
+    decay: bool
+    discriminator_rate: float
+    beta1: float
+    beta2: float
+    ema: float
+    loss: str
+    discriminator_width: int
+    spectral: bool
+    image: float
+    video: float
+    category: float
+    noise: float
+    keep: float
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole recipe with its overrides."""
+
+    recipe: str
+    run: RunConfig
+    data: DataConfig
+    model: ModelConfig
+    generator: GeneratorConfig
+    motion: MotionConfig
+    joint: JointConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+_SECTIONS: dict[str, type] = {
+    "run": RunConfig,
+    "data": DataConfig,
+    "model": ModelConfig,
+    "generator": GeneratorConfig,
+    "motion": MotionConfig,
+    "joint": JointConfig,
+}
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = Path(__file__).parent / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_config(recipe: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a recipe, by the name of one that comes with the package or by a file's path.
+
+    Args:
+        recipe: "split", "mocogan", or the path of a TOML file that holds every value.
+        overrides: dotted settings such as ``generator.steps=13000``; values are TOML, and
+            bare words are taken as text.
+
+    Raises:
+        UsageError: no such recipe or key, or a value of the wrong type or range.
+    """
+    known = recipes()
+    path = known.get(recipe, Path(recipe))
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError:
+        raise UsageError(
+            f"no recipe {recipe!r}: give the path of a TOML file or one of {', '.join(known)}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read recipe {path}: {error}") from None
+    for setting in overrides:
+        _override(values, setting)
+    return from_dict({"recipe": path.stem, **values})
+
+
+def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """A checked configuration from plain values, as :meth:`TrainConfig.to_dict` gives them.
+
+    Raises:
+        UsageError: a section or key is unknown or missing, or a value makes no sense.
+    """
+    sections = {key: value for key, value in values.items() if key != "recipe"}
+    _refuse_unknown("section", sections, list(_SECTIONS))
+    parts = {}
+    for name, kind in _SECTIONS.items():
+        if not isinstance(sections.get(name), Mapping):
+            raise UsageError(f"the recipe has no section [{name}]")
+        parts[name] = _section(name, kind, sections[name])
+    config = TrainConfig(recipe=str(values.get("recipe", "unnamed")), **parts)
+    _check(config)
+    return config
+
+
+def _override(values: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not equals or not dot:
+        raise UsageError(f"setting {setting!r}: write it as section.name=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    _refuse_unknown("section", [section], list(_SECTIONS))
+    values.setdefault(section, {})[name] = value
+
+
+def _refuse_unknown(what: str, names: Any, known: list[str]) -> None:
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"unknown {what} {name!r}: {hint}known are {', '.join(known)}")
+
+
+def _section(name: str, kind: type, values: Mapping[str, Any]) -> Any:
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    _refuse_unknown(f"setting of [{name}]", values, names)
+    missing = [key for key in names if key not in values]
+    if missing:
+        raise UsageError(f"section [{name}] of the recipe lacks {', '.join(missing)}")
+    return kind(**{key: _value(f"{name}.{key}", values[key], hints[key]) for key in names})
+
+
+def _value(key: str, value: Any, wanted: Any) -> Any:
+    if isinstance(wanted, types.GenericAlias):  # tuple[str, ...]
+        items = value.split(",") if isinstance(value, str) else value
+        if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
+            return tuple(item.strip() for item in items if item.strip())
+        raise UsageError(f"{key} = {value!r}: a list of names is wanted")
+    if wanted is float and type(value) is int:
+        return float(value)
+    if wanted is str and type(value) in (int, float):
+        return str(value)
+    if type(value) is not wanted:
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise UsageError(f"{key} = {value!r}: {words[wanted]} is wanted")
+    return value
+
+
+def _check(config: TrainConfig) -> None:
+    """Refuse what no stage could use, with the name of the setting."""
+    choices: list[tuple[str, Any, tuple[str, ...]]] = [
+        ("run.precision", config.run.precision, ("auto", "32", "bf16")),
+        ("data.fit", config.data.fit, ("crop", "stretch")),
+        ("joint.loss", config.joint.loss, ("hinge", "log")),
+    ]
+    for key, value, allowed in choices:
+        if value not in allowed:
+            raise UsageError(f"{key} = {value!r}: use one of {', '.join(allowed)}")
+    for stage in config.run.stages:
+        if stage not in STAGES:
+            raise UsageError(f"unknown stage {stage!r}: use {', '.join(STAGES)}")
+    if not config.run.stages:
+        raise UsageError("no stage to run: name some of " + ", ".join(STAGES))
+    positive = (
+        "steps", "batch", "swapped", "learning_rate", "discriminator_rate", "critic_rate",
+        "window", "frames", "skip", "encoder_width", "discriminator_width", "critic_width",
+        "log_steps", "min_frames", "memory_mb", "fps", "content", "noise", "hidden", "motion",
+        "width", "image_size", "clip_norm",
+    )  # fmt: skip
+    for name in _SECTIONS:
+        for key, value in asdict(getattr(config, name)).items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                least = 1 if key in positive and isinstance(value, int) else 0
+                if value < least or (key in positive and value <= 0):
+                    raise UsageError(f"{name}.{key} = {value}: it is too small")
+    if config.run.seed >= 2**63:
+        raise UsageError(f"run.seed = {config.run.seed}: use a number below 2**63")
+    size = config.generator.discriminator_size
+    if size < 32 or size % 16:
+        raise UsageError(f"generator.discriminator_size = {size}: use a multiple of 16 from 32 up")
+    if config.motion.long_window < config.motion.window:
+        raise UsageError("motion.long_window is shorter than motion.window")
+
+
+def to_toml(config: TrainConfig) -> str:
+    """The configuration as a TOML file that :func:`load_config` reads."""
+    lines = [f"recipe = {_toml(config.recipe)}", ""]
+    for name in _SECTIONS:
+        lines.append(f"[{name}]")
+        for key, value in asdict(getattr(config, name)).items():
+            lines.append(f"{key} = {_toml(value)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)
+
+
+def same_model(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
+    """The settings that decide the shapes of tensors and differ between two configurations."""
+    keys = [f"model.{field.name}" for field in fields(ModelConfig) if field.name != "name"]
+    keys += ["generator.encoder_width", "generator.discriminator_width"]
+    keys += ["generator.discriminator_size", "motion.critic_width"]
+    keys += ["joint.discriminator_width", "joint.spectral", "joint.frames"]
+    differing = []
+    for key in keys:
+        section, name = key.split(".")
+        mine, other = getattr(getattr(ours, section), name), getattr(getattr(theirs, section), name)
+        if mine != other:
+            differing.append(f"{key} is {mine!r} here and was {other!r}")
+    return differing

@@ -1,0 +1,65 @@
+"""Content is assigned, not learned: every group of clips owns a region of content space.
+
+K groups take K orthonormal directions of the content space; the region in which direction k
+has the largest projection is group k's. Over all groups the regions are equally likely under
+N(0, I), so contents drawn from the prior name every group equally often, and a border
+between two regions is as short as it can be (for Gaussian measure, regions of this shape
+have the smallest borders: Milman and Neeman 2022).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import MocogenError
+
+
+class ContentRegions:
+    """The regions of ``groups`` groups in a content space of ``size`` dimensions.
+
+    Attributes:
+        directions: (groups, size), orthonormal rows.
+
+    Raises:
+        MocogenError: there are more groups than dimensions.
+    """
+
+    def __init__(self, groups: int, size: int, seed: int) -> None:
+        if groups > size:
+            raise MocogenError(
+                f"{groups} groups do not fit into a content vector of {size} numbers: raise "
+                "model.content, or name fewer groups with data.groups"
+            )
+        random = torch.Generator().manual_seed(seed)
+        square = torch.randn(size, size, generator=random, dtype=torch.float64)
+        self.directions = torch.linalg.qr(square).Q[:, :groups].t().float().contiguous()
+
+    def draw(self, group: Tensor, random: torch.Generator) -> Tensor:
+        """Contents of given groups: group (n,) to (n, size), on the CPU.
+
+        A draw from N(0, I) in which the projections on the group's direction and on the
+        winning one are exchanged. With groups drawn uniformly the result is N(0, I) again.
+        """
+        content = torch.randn(len(group), self.directions.shape[1], generator=random)
+        projections = content @ self.directions.t()
+        rows = torch.arange(len(group))
+        winner = projections.argmax(1)
+        lead = projections[rows, winner] - projections[rows, group]
+        return content + lead[:, None] * (self.directions[group] - self.directions[winner])
+
+    def push(self, content: Tensor, group: Tensor, strength: float) -> Tensor:
+        """Contents moved by ``strength`` along their group's direction, away from borders."""
+        return content + strength * self.directions[group]
+
+    def winner(self, content: Tensor) -> tuple[Tensor, Tensor]:
+        """Group of a content (n, size), (n,), and its lead over the second group, (n,)."""
+        projections = content @ self.directions.t()
+        if projections.shape[1] == 1:
+            return torch.zeros(len(content), dtype=torch.long), torch.ones(len(content))
+        top = projections.topk(2, dim=1)
+        return top.indices[:, 0], top.values[:, 0] - top.values[:, 1]
+
+    def projector(self) -> Tensor:
+        """The projection (size, size) onto the space that the directions span."""
+        return self.directions.t() @ self.directions

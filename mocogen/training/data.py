@@ -1,0 +1,362 @@
+"""Clips from a folder, decoded once and kept in memory as uint8.
+
+The layout is ``DATA/ACTION/clip``: the names of the sub-folders are the actions. A clip is a
+video or an animation, a folder of images (its frames in the order of their names), or a
+horizontal strip (an image whose width is a multiple, at least 2, of its height). Where the
+clips lie in DATA itself, there are no actions. Without torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import MocogenError, UsageError
+
+Frames = NDArray[np.uint8]
+
+_STILLS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+_ANIMATIONS = {".gif", ".webp", ".apng"}
+_VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip, or its mirror image.
+
+    Attributes:
+        start, length: its frames' place in :attr:`ClipSet.frames`, which holds them as they
+            were read, also for a mirrored clip.
+        action: name of its folder, "" where there are no actions.
+        group: who is on screen.
+        mirrored: whether left and right are exchanged.
+        path: relative to the data folder, with forward slashes.
+        sha256: of the file, or of the names and contents of a folder's files.
+    """
+
+    start: int
+    length: int
+    action: str
+    group: str
+    mirrored: bool
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """The clips of a folder, in the order of their paths, mirrored ones last.
+
+    Attributes:
+        frames: uint8, (N, size, size, 3), all clips' frames one after the other.
+        clips: at least two.
+        actions: names in the order of their one-hot vector; empty without actions.
+        groups: pairs of a group's name and whether it is mirrored. A mirrored person stands
+            elsewhere and moves the other arm, so it is a group of its own.
+        skipped: what was left out, a line each: path and reason.
+    """
+
+    frames: Frames
+    clips: list[Clip]
+    actions: tuple[str, ...]
+    groups: tuple[tuple[str, bool], ...]
+    skipped: list[str]
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The groups' names without mirroring."""
+        return tuple(dict.fromkeys(name for name, _ in self.groups))
+
+    def action_index(self, clip: Clip) -> int:
+        return self.actions.index(clip.action) if self.actions else 0
+
+    def group_index(self, clip: Clip) -> int:
+        return self.groups.index((clip.group, clip.mirrored))
+
+    def listing(self) -> list[dict[str, object]]:
+        """One record a file: path, action, group, frames, sha256."""
+        return [
+            {
+                "path": clip.path,
+                "action": clip.action,
+                "group": clip.group,
+                "frames": clip.length,
+                "sha256": clip.sha256,
+            }
+            for clip in self.clips
+            if not clip.mirrored
+        ]
+
+    def digest(self) -> str:
+        """One hash for all files: SHA-256 over the lines "hash  path"."""
+        lines = "".join(f"{c.sha256}  {c.path}\n" for c in self.clips if not c.mirrored)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def load_clips(
+    folder: Path,
+    size: int,
+    actions: tuple[str, ...] = (),
+    groups: str = "stem",
+    mirror: bool = False,
+    fit: str = "crop",
+    min_frames: int = 16,
+    memory_mb: int = 2048,
+    on_clip: Callable[[str], None] | None = None,
+) -> ClipSet:
+    """Read, resize and keep all clips of a folder.
+
+    Args:
+        folder: the data, laid out as above.
+        size: height and width that frames are resized to (bicubic), in pixels.
+        actions: names to use, in this order; empty for all sub-folders, sorted.
+        groups: who is on screen: "stem" for the file's name without its ending, "none" for
+            one group in all, else the path of a CSV with the columns path and group.
+        mirror: whether every clip counts a second time, left and right exchanged.
+        fit: "crop" cuts oblong frames to their middle square, "stretch" squeezes them.
+        min_frames: shorter clips are skipped, and named in the result.
+        memory_mb: bound on the decoded frames, in units of 2**20 bytes.
+        on_clip: called with every path before it is read.
+
+    Raises:
+        UsageError: the folder is none, or an action or group is not there.
+        MocogenError: fewer than two clips can be used, clips lie both beside and in the
+            action folders, or the frames do not fit into ``memory_mb``.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"no folder {folder}: give the folder that holds the clips")
+    skipped: list[str] = []
+    found = list(_find(folder, skipped))
+    if not found:
+        raise MocogenError(_nothing(folder, skipped))
+    known = sorted({action for action, _ in found})
+    if "" in known and len(known) > 1:
+        loose = next(path for action, path in found if not action)
+        raise MocogenError(
+            f"{loose} lies beside the action folders: put every clip into the folder of its action"
+        )
+    if actions:
+        absent = [name for name in actions if name not in known]
+        if absent:
+            raise UsageError(f"no folder for action {absent[0]!r}: there are {', '.join(known)}")
+        found = [(action, path) for action, path in found if action in actions]
+    names = _group_names(folder, groups)
+
+    clips: list[Clip] = []
+    decoded: list[Frames] = []
+    bound, count = memory_mb * 2**20 // (size * size * 3), 0
+    for action, path in found:
+        relative = path.relative_to(folder).as_posix()
+        if on_clip is not None:
+            on_clip(relative)
+        try:
+            frames = _read(path, size, fit, bound - count)
+        except _TooMuchError:
+            raise MocogenError(
+                f"the decoded clips need more than {memory_mb} MiB of memory: raise "
+                "data.memory_mb or use fewer clips"
+            ) from None
+        except MocogenError as error:
+            skipped.append(f"{relative}: {error}")
+            continue
+        except Exception as error:  # decoders raise whatever they like on damaged files
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            skipped.append(f"{relative}: cannot be read ({reason[:120]})")
+            continue
+        if len(frames) < min_frames:
+            skipped.append(f"{relative}: only {len(frames)} frames, at least {min_frames} needed")
+            continue
+        try:
+            group = names(path)
+        except MocogenError as error:
+            skipped.append(f"{relative}: {error}")
+            continue
+        clips.append(Clip(count, len(frames), action, group, False, relative, _hash(path)))
+        decoded.append(frames)
+        count += len(frames)
+    if len(clips) < 2:
+        if clips:
+            raise MocogenError(
+                f"only one clip of {folder} can be used ({clips[0].path}): training needs at "
+                "least two" + _reasons(skipped)
+            )
+        raise MocogenError(_nothing(folder, skipped))
+    people = sorted({clip.group for clip in clips})
+    all_groups = [(name, False) for name in people]
+    if mirror:
+        clips += [replace(clip, mirrored=True) for clip in clips]
+        all_groups += [(name, True) for name in people]
+    used = {clip.action for clip in clips}
+    order = actions or tuple(name for name in known if name)
+    gone = [name for name in order if name not in used]
+    if gone:
+        raise MocogenError(f"no clip of action {gone[0]!r} can be used" + _reasons(skipped))
+    return ClipSet(np.concatenate(decoded), clips, order, tuple(all_groups), skipped)
+
+
+def _nothing(folder: Path, skipped: list[str]) -> str:
+    return (
+        f"no clip in {folder} can be used: put videos, frame folders or strips into one "
+        "sub-folder an action" + _reasons(skipped)
+    )
+
+
+def _reasons(skipped: list[str]) -> str:
+    return f" (skipped: {'; '.join(skipped[:3])})" if skipped else ""
+
+
+def _find(folder: Path, skipped: list[str]) -> Iterator[tuple[str, Path]]:
+    """Pairs of action and clip, sorted by path."""
+    for entry in _entries(folder):
+        if entry.is_file() or _is_frame_folder(entry):
+            if _is_clip(entry, folder, skipped):
+                yield "", entry
+            continue
+        for inner in _entries(entry):
+            if _is_clip(inner, folder, skipped):
+                yield entry.name, inner
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _is_clip(path: Path, folder: Path, skipped: list[str]) -> bool:
+    relative = path.relative_to(folder).as_posix()
+    if path.is_dir():
+        if _is_frame_folder(path):
+            return True
+        skipped.append(f"{relative}: a folder without frames")
+        return False
+    if path.suffix.lower() in _ANIMATIONS | _VIDEOS | _STILLS:
+        return True
+    # Texts beside the clips (a CSV of groups, a README) are no clips that anybody misses.
+    if path.suffix.lower() not in (".csv", ".txt", ".md", ".json"):
+        skipped.append(f"{relative}: not a format that holds clips")
+    return False
+
+
+def _is_frame_folder(path: Path) -> bool:
+    """Whether a folder holds stills that are no strips, and nothing else."""
+    inside = _entries(path)
+    if not inside or any(p.is_dir() or p.suffix.lower() not in _STILLS for p in inside):
+        return False
+    try:
+        with Image.open(inside[0]) as image:
+            return _strip_length(image) == 0
+    except (OSError, ValueError):
+        return False
+
+
+def _strip_length(image: Image.Image) -> int:
+    """Frames in a horizontal strip, or 0 if the image is none."""
+    width, height = image.size
+    return width // height if width % height == 0 and width >= 2 * height else 0
+
+
+class _TooMuchError(Exception):
+    pass
+
+
+def _read(path: Path, size: int, fit: str, most: int) -> Frames:
+    """All frames of a clip: uint8 (T, size, size, 3)."""
+    images = _images(path)
+    frames: list[Frames] = []
+    first: tuple[int, int] | None = None
+    for image in images:
+        first = first or image.size
+        if image.size != first:
+            raise MocogenError(
+                f"its frames differ in size ({first[0]}x{first[1]} and "
+                f"{image.size[0]}x{image.size[1]})"
+            )
+        if len(frames) >= most:
+            raise _TooMuchError
+        frames.append(_resize(image.convert("RGB"), size, fit))
+    if not frames:
+        raise MocogenError("it holds no frames")
+    return np.stack(frames)
+
+
+def _resize(image: Image.Image, size: int, fit: str) -> Frames:
+    width, height = image.size
+    box = None
+    if fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box), np.uint8)
+
+
+def _images(path: Path) -> Iterator[Image.Image]:
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        for file in _entries(path):
+            with Image.open(file) as image:
+                yield image.copy()
+    elif suffix in _STILLS:
+        with Image.open(path) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                yield from _decoded(path, "pillow")
+                return
+            length = _strip_length(image)
+            if not length:
+                raise MocogenError(
+                    "a still image, and no strip: its width is no multiple of its height"
+                )
+            side = image.height
+            for k in range(length):
+                yield image.crop((k * side, 0, (k + 1) * side, side))
+    elif suffix in _ANIMATIONS:
+        yield from _decoded(path, "pillow")
+    else:
+        yield from _decoded(path, "pyav")
+
+
+def _decoded(path: Path, plugin: str) -> Iterator[Image.Image]:
+    """Frames as imageio reads them, with the plugin named so that it cannot fall through."""
+    import imageio.v3 as iio
+
+    for frame in iio.imiter(path, plugin=plugin):
+        yield Image.fromarray(np.asarray(frame, np.uint8))
+
+
+def _hash(path: Path) -> str:
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    lines = "".join(f"{_hash(file)}  {file.name}\n" for file in _entries(path))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _group_names(folder: Path, groups: str) -> Callable[[Path], str]:
+    if groups == "stem":
+        return lambda path: path.stem if path.is_file() else path.name
+    if groups == "none":
+        return lambda path: "all"
+    table = Path(groups)
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read groups from {groups}: {error} (use stem, none, or a CSV's path)"
+        ) from None
+    if not rows or not {"path", "group"} <= set(rows[0]):
+        raise UsageError(f"{groups}: a CSV with the columns path and group is wanted")
+    named = {row["path"].strip(): row["group"].strip() for row in rows}
+
+    def lookup(path: Path) -> str:
+        relative = path.relative_to(folder).as_posix()
+        if relative not in named:
+            raise MocogenError(f"{groups} names no group for it")
+        return named[relative]
+
+    return lookup

@@ -1,0 +1,246 @@
+"""A run: its folder, its stages one after the other, the checkpoint that it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..devices import choose_device
+from ..errors import MocogenError, UsageError
+from ..files import atomic_path
+from ..generator import Generator
+from .config import TrainConfig, to_toml
+from .data import load_clips
+from .export import write_checkpoint
+from .loop import Context, Reporter, Silent, Stage, drive, state_path
+from .record import versions
+
+try:
+    from lightning_fabric import Fabric
+except ImportError:
+    raise MocogenError(
+        "training needs lightning-fabric: install mocogen with its extra, mocogen[train]"
+    ) from None
+
+
+def train(
+    data: Path,
+    out: Path,
+    config: TrainConfig,
+    device: str = "auto",
+    resume: bool = False,
+    reporter: Reporter | None = None,
+) -> Path | None:
+    """Train on a folder of clips; every stage of ``config.run.stages`` in turn.
+
+    Args:
+        data: folder of clips, laid out as :mod:`mocogen.training.data` says.
+        out: the run's folder; made if missing. A folder that holds states is used only to
+            resume.
+        config: see :func:`mocogen.training.config.load_config`.
+        device: "auto", "cpu", "cuda" or "cuda:N". Under ``torchrun`` every process takes a
+            device of that kind.
+        resume: go on from the last states in ``out``; stages that have ended are not run again.
+        reporter: told of notes and progress.
+
+    Returns:
+        The checkpoint, or None while one of the two networks is missing, and on all processes but
+        the first.
+
+    Raises:
+        UsageError, MocogenError: bad settings, data, states or a full disk.
+        KeyboardInterrupt: interrupted; the state was saved.
+    """
+    tell = reporter or Silent()
+    if resume:
+        config = _same_precision(config, out)
+    fabric = make_fabric(config, device, tell)
+    leads = fabric.global_rank == 0
+    if not leads:
+        tell = Silent()
+    if not resume:
+        blocking = [s for s in config.run.stages if state_path(out, s).exists()]
+        if blocking:
+            raise UsageError(
+                f"{out} already holds a run's {blocking[0]} stage: go on with it by --resume, or "
+                "give another folder"
+            )
+    clips = load_clips(
+        data,
+        config.model.image_size,
+        config.data.actions,
+        config.data.groups,
+        config.data.mirror,
+        config.data.fit,
+        config.data.min_frames,
+        config.data.memory_mb,
+    )
+    for line in clips.skipped:
+        tell.note(f"skipped {line}")
+    files = clips.listing()
+    tell.note(
+        f"{len(files)} clips used, {len(clips.skipped)} skipped; {len(clips.frames)} frames, "
+        f"{len(clips.actions)} actions, {len(clips.groups)} groups"
+    )
+    context = Context(config, clips, fabric, out, tell)
+    with only_one(out) if leads else nullcontext():
+        if leads:
+            _describe(context, data, device)
+        for name in config.run.stages:
+            # As soon as both networks are there, every saved state also becomes a checkpoint.
+            publish = None if name == "generator" else partial(write_checkpoint, context)
+            drive(_stage(name, context), resume, publish)
+            fabric.barrier()
+        result = write_checkpoint(context) if leads else None
+    if result is None:
+        tell.note(f"{out} has no checkpoint yet: it needs the generator and the motion stage")
+    else:
+        tell.note(f"{result}: sample from it with `mocogen sample --checkpoint {result}`")
+    return result
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keep a second process from training in a run's folder, where both would overwrite states.
+
+    The lock is the system's and goes with the process, however that ends.
+
+    Raises:
+        MocogenError: another process trains there, or the folder cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a")
+    except OSError as error:
+        raise MocogenError(f"cannot write {folder}: {error.strerror or error}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MocogenError(
+                f"another process is training in {folder}: wait for it, or give another folder"
+            ) from None
+        yield
+
+
+def make_fabric(config: TrainConfig, device: str, reporter: Reporter | None = None) -> Fabric:
+    """Processes, device and precision; the processes are those that torchrun started, or one.
+
+    Raises:
+        UsageError, MocogenError: as :func:`mocogen.devices.choose_device` does.
+    """
+    target = choose_device(device)
+    precision = config.run.precision
+    if precision == "auto":
+        precision = choose_precision(target, config.model.width, config.model.image_size)
+        told = reporter or Silent()
+        told.note(f"arithmetic on {target}: {'bfloat16' if precision == 'bf16' else 'float32'}")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    devices: Any = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if world == 1 and target.type == "cuda":
+        devices = [target.index or 0]
+    fabric = Fabric(
+        accelerator=target.type,
+        devices=devices,
+        num_nodes=max(1, world // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def choose_precision(device: torch.device, width: int, image_size: int) -> str:
+    """ "bf16" where it is faster than "32", which depends on the processor.
+
+    CUDA devices tell whether they have it; on a CPU a small generator step is timed in both.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    if device.type != "cpu":
+        return "32"
+    with torch.random.fork_rng(devices=[]):
+        channels_last: Any = {"memory_format": torch.channels_last}
+        generator = Generator(60, 0, width, image_size).to(device, **channels_last)
+        latent = torch.randn(16, 60)
+        seconds = {"32": float("inf"), "bf16": float("inf")}
+        # By turns, and the best of each: other programs may hold the processor for a while.
+        for _ in range(5):
+            for name in seconds:
+                start = time.perf_counter()
+                with torch.autocast("cpu", torch.bfloat16, enabled=name == "bf16"):
+                    loss = generator(latent).float().abs().mean()
+                loss.backward()
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return "bf16" if seconds["bf16"] < 0.9 * seconds["32"] else "32"
+
+
+def _same_precision(config: TrainConfig, folder: Path) -> TrainConfig:
+    """Where the precision is to be chosen, keep what the run chose at its start."""
+    if config.run.precision != "auto":
+        return config
+    try:
+        machine = json.loads((folder / "machine.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return config
+    precision = "bf16" if "bf16" in str(machine.get("precision")) else "32"
+    return replace(config, run=replace(config.run, precision=precision))
+
+
+def _stage(name: str, context: Context) -> Stage:
+    if name == "generator":
+        from .stage_generator import GeneratorStage
+
+        return GeneratorStage(context)
+    if name == "motion":
+        from .stage_motion import MotionStage
+
+        return MotionStage(context)
+    from .stage_joint import JointStage
+
+    return JointStage(context)
+
+
+def _describe(context: Context, data: Path, device: str) -> None:
+    """What is needed to repeat the run: configuration, data, versions."""
+    folder, clips = context.folder, context.clips
+    about = {
+        "data": data.name,
+        "sha256": clips.digest(),
+        "actions": list(clips.actions),
+        "groups": [name + (" (mirrored)" if mirrored else "") for name, mirrored in clips.groups],
+        "files": clips.listing(),
+        "skipped": clips.skipped,
+    }
+    _write(folder / "config.toml", to_toml(context.config))
+    _write(folder / "data.json", json.dumps(about, indent=1))
+    machine = {
+        "versions": versions(),
+        "device": str(context.device),
+        "asked_device": device,
+        "precision": context.fabric._precision.precision,
+        "threads": torch.get_num_threads(),
+        "processes": context.fabric.world_size,
+        "processor": platform.processor() or platform.machine(),
+    }
+    _write(folder / "machine.json", json.dumps(machine, indent=1))
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, "utf-8")

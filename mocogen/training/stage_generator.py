@@ -1,0 +1,293 @@
+"""First stage: the image generator, with a motion encoder beside it.
+
+A frame is rebuilt from the code that the encoder gives its pose and from a content that was
+assigned to its group (:mod:`mocogen.training.content`). Frames that pair one clip's motion
+with another content have no original: a discriminator that knows group and action judges
+them, and the encoder must find the motion in them again.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..generator import Generator
+from .augment import discriminator_view, encoder_view, jitter, view_draws
+from .content import ContentRegions
+from .loop import (
+    Context,
+    Stage,
+    average_gradients,
+    half_cosine,
+    ramp,
+    set_rate,
+    update_average,
+)
+from .losses import edge_l1, feature_l1, hinge_discriminator, reverse_gradient, weighted_l1
+from .networks import Classifier, FrameDiscriminator, MotionEncoder
+from .sampling import FrameSampler
+from .sheets import grid
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class GeneratorStage(Stage):
+    """Generator, encoder, discriminator and two classifiers, trained together.
+
+    Members that later stages read from the saved state: ``generator_average``,
+    ``encoder_average``, ``action_average`` (a linear action classifier on the code).
+    """
+
+    name = "generator"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        config, clips, device = context.config, context.clips, context.device
+        self.values = values = config.generator
+        model = config.model
+        self.regions = ContentRegions(len(clips.groups), model.content, config.run.seed)
+        self.sampler = FrameSampler(clips, device)
+        actions, people = max(1, len(clips.actions)), len(clips.people)
+        with context.initialising(self.name):
+            generator = Generator(model.content + model.motion, 0, model.width, model.image_size)
+            encoder = MotionEncoder(model.motion, values.encoder_width)
+            action = Classifier(model.motion, actions)
+            identity = Classifier(model.motion, people, hidden=64)
+            discriminator = FrameDiscriminator(
+                values.discriminator_size, values.discriminator_width, self.sampler.seen.cpu()
+            )
+        channels_last: Any = {"memory_format": torch.channels_last}
+        self.generator = generator.to(device, **channels_last)
+        self.encoder = encoder.to(device, **channels_last)
+        self.action, self.identity = action.to(device), identity.to(device)
+        self.discriminator = discriminator.to(device, **channels_last)
+        self.projector = self.regions.projector().to(device)
+        self._project()
+        self.generator_average = _average_of(self.generator)
+        self.encoder_average = _average_of(self.encoder)
+        self.action_average = _average_of(self.action)
+        self.modules = {
+            "generator": self.generator,
+            "encoder": self.encoder,
+            "action": self.action,
+            "identity": self.identity,
+            "discriminator": self.discriminator,
+            "generator_average": self.generator_average,
+            "encoder_average": self.encoder_average,
+            "action_average": self.action_average,
+        }
+        self.trained = [
+            p
+            for module in (self.generator, self.encoder, self.action, self.identity)
+            for p in module.parameters()
+        ]
+        betas = (values.beta1, values.beta2)
+        self.optimisers = {
+            "generator": torch.optim.Adam(self.trained, values.learning_rate, betas),
+            "discriminator": torch.optim.Adam(
+                self.discriminator.parameters(), values.discriminator_rate, betas
+            ),
+        }
+        self.local_batch = max(2, values.batch // context.fabric.world_size)
+        self.local_swapped = max(1, values.swapped // context.fabric.world_size)
+
+    @property
+    def steps(self) -> int:
+        return self.values.steps
+
+    @property
+    def hours(self) -> float:
+        return self.values.hours
+
+    def step(self, progress: float) -> dict[str, Tensor]:
+        values, fabric = self.values, self.context.fabric
+        judged = progress >= values.discriminator_start
+        frozen = progress >= values.encoder_freeze
+        self._set_rates(progress, judged)
+
+        real, group, action = self.sampler.draw(self.local_batch, self.random)
+        content, weight = self._contents(group, progress)
+        losses: dict[str, Tensor] = {}
+        with fabric.autocast():
+            code = self._encode(real, group, frozen)
+            noise = torch.randn(code.shape, generator=self.random).to(code)
+            noisy = code + values.code_noise * noise
+            made_group, made_action, latent = group, action, torch.cat([noisy, content], 1)
+            if judged:
+                swapped = self._swap(noisy.detach(), action, progress)
+                made_group = torch.cat([group, swapped[0]])
+                made_action = torch.cat([action, swapped[1]])
+                latent = torch.cat([latent, swapped[2]])
+            made = self.generator(latent).float()
+            rebuilt = made[: len(real)]
+            losses["l1"] = weighted_l1(rebuilt, real, weight)
+            losses["edges"] = edge_l1(rebuilt, real, weight)
+            total = values.l1 * losses["l1"] + values.edges * losses["edges"]
+            if not frozen:
+                losses["action"] = functional.cross_entropy(self.action(code), action)
+                person = self.sampler.person[group]
+                guess = self.identity(reverse_gradient(code))
+                losses["identity"] = functional.cross_entropy(guess, person)
+                total = total + values.action * losses["action"]
+                total = total + values.identity * losses["identity"]
+            if judged:
+                strength = ramp(
+                    progress, values.discriminator_start - 0.02, values.discriminator_start + 0.03
+                )
+                terms = self._judge(
+                    real, group, action, made, made_group, made_action, weight, losses
+                )
+                total = total + strength * terms
+                total = total + values.cycle * self._cycle(
+                    made[len(real) :], swapped[0], latent[len(real) :, : code.shape[1]],
+                    swapped[1], swapped[3], losses,
+                )  # fmt: skip
+
+        self.optimisers["generator"].zero_grad()
+        total.backward()
+        average_gradients(fabric, self.trained)
+        nn.utils.clip_grad_norm_(self.trained, values.clip_norm)
+        self.optimisers["generator"].step()
+        self._project()
+        if judged:
+            average_gradients(fabric, self.discriminator.parameters())
+            self.optimisers["discriminator"].step()
+        update_average(self.generator_average, self.generator, values.ema)
+        if not frozen:
+            update_average(self.encoder_average, self.encoder, values.ema)
+            update_average(self.action_average, self.action, values.ema)
+        return losses
+
+    def sheet(self) -> Image.Image:
+        """Real frames, the same rebuilt, and their motion with six contents from the prior."""
+        random = torch.Generator().manual_seed(1)
+        real, group, _ = self.sampler.draw(12, random)
+        others = torch.randint(len(self.regions.directions), (6,), generator=random)
+        contents = [self.regions.draw(other.expand(1), random) for other in others]
+        with torch.no_grad(), self.context.fabric.autocast():
+            code = self.encoder_average(self._view(real, group))
+            # Batch statistics: those of the averaged weights are made at the end only.
+            own = self.regions.draw(group.cpu(), random).to(code)
+            latents = [torch.cat([code, own], 1)]
+            latents += [torch.cat([code, c.to(code).expand(len(code), -1)], 1) for c in contents]
+            made = copy.deepcopy(self.generator_average).train()(torch.cat(latents)).float()
+        return grid([real, *made.split(len(real))])
+
+    # Parts of a step
+
+    def _set_rates(self, progress: float, judged: bool) -> None:
+        values = self.values
+        factor = 1.0
+        if judged:
+            end = values.final_rate / values.learning_rate
+            factor = end + (0.5 - end) * half_cosine(progress, values.discriminator_start)
+        set_rate(self.optimisers["generator"], values.learning_rate * factor)
+        set_rate(self.optimisers["discriminator"], values.discriminator_rate * 2 * factor)
+
+    def _push(self, progress: float) -> float:
+        values = self.values
+        return values.content_push * (1 - ramp(progress, values.push_hold, values.push_end))
+
+    def _contents(self, group: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        """Contents of groups (n,), (n, content), and the weight of their frames, (n,).
+
+        At a border between two regions no clear picture of one person is asked for; how near
+        is near shrinks in the course of the training.
+        """
+        values, device = self.values, self.context.device
+        drawn = self.regions.draw(group.cpu(), self.random)
+        drawn = self.regions.push(drawn, group.cpu(), self._push(progress))
+        lead = self.regions.winner(drawn)[1]
+        margin = values.margin_start + progress * (values.margin_end - values.margin_start)
+        weight = (lead / max(margin, 1e-6)).clamp(max=1.0)
+        return drawn.to(device), weight.to(device)
+
+    def _view(self, images: Tensor, group: Tensor) -> Tensor:
+        return encoder_view(images, self.sampler.mirrored[group])
+
+    def _encode(self, real: Tensor, group: Tensor, frozen: bool) -> Tensor:
+        view = self._view(real, group)
+        if frozen:
+            with torch.no_grad():
+                return self.encoder_average(view)
+        return self.encoder(jitter(view, self.random))
+
+    def _swap(
+        self, code: Tensor, action: Tensor, progress: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Motion codes with other contents: groups, actions, latents, weights."""
+        n = self.local_swapped
+        rows = torch.arange(n) % len(code)
+        group = torch.randint(len(self.regions.directions), (n,), generator=self.random)
+        group = group.to(code.device)
+        content, weight = self._contents(group, progress)
+        return group, action[rows], torch.cat([code[rows], content], 1), weight
+
+    def _judge(
+        self, real: Tensor, group: Tensor, action: Tensor, made: Tensor, made_group: Tensor,
+        made_action: Tensor, weight: Tensor, losses: dict[str, Tensor],
+    ) -> Tensor:  # fmt: skip
+        """The discriminator's gradients (left in place), and the generator's terms."""
+        values, n = self.values, len(real)
+        size, half = values.discriminator_size, max(1, n // 3)
+        # Of the rebuilt frames a third is judged, all of the swapped ones.
+        kept = torch.cat([torch.arange(half), torch.arange(n, len(made))])
+        draws = view_draws(n, self.random)
+        made_draws = torch.cat([draws[:half], view_draws(len(made) - n, self.random)])
+        real_view = discriminator_view(real, size, draws)
+        made_view = discriminator_view(made[kept], size, made_draws)
+        labels = made_group[kept], made_action[kept]
+
+        self.discriminator.requires_grad_(True)
+        self.optimisers["discriminator"].zero_grad()
+        whole, patches, features = self.discriminator(
+            torch.cat([real_view, made_view.detach()]),
+            torch.cat([group, labels[0]]),
+            torch.cat([action, labels[1]]),
+        )
+        against = hinge_discriminator(whole[:n], whole[n:])
+        against = against + hinge_discriminator(patches[:n], patches[n:])
+        losses["discriminator"] = 0.5 * against
+        losses["discriminator"].backward()
+
+        self.discriminator.requires_grad_(False)
+        whole, patches, made_features = self.discriminator(made_view, *labels)
+        losses["adversarial"] = -whole.mean() - patches.mean()
+        losses["features"] = feature_l1(
+            [f[:half] for f in made_features], [f[:half] for f in features], weight[:half]
+        )
+        return values.adversarial * losses["adversarial"] + values.features * losses["features"]
+
+    def _cycle(
+        self, swapped: Tensor, group: Tensor, code: Tensor, action: Tensor, weight: Tensor,
+        losses: dict[str, Tensor],
+    ) -> Tensor:  # fmt: skip
+        """The averaged encoder must find the motion code that swapped frames were made from."""
+        found = self.encoder_average(jitter(self._view(swapped, group), self.random))
+        apart = functional.smooth_l1_loss(found, code, reduction="none").mean(1)
+        logits = self.action_average(found)
+        named = functional.cross_entropy(logits, action, reduction="none")
+        losses["cycle"] = (apart * weight).mean()
+        losses["cycle_right"] = (logits.argmax(1) == action).float().mean()
+        return losses["cycle"] + 0.5 * (named * weight).mean()
+
+    @torch.no_grad()
+    def _project(self) -> None:
+        """Keep the first layer blind to the directions of content that belong to no group.
+
+        They are noise to every loss; what the layer made of them would only be unlearned.
+        """
+        kernel = self.generator.main[0].weight
+        assert isinstance(kernel, Tensor)
+        first = len(kernel) - len(self.projector)
+        content = kernel[first:].flatten(1)
+        kernel[first:] = (self.projector @ content).view_as(kernel[first:])
+
+
+def _average_of(module: Module) -> Module:
+    return copy.deepcopy(module).eval().requires_grad_(False)

@@ -1,0 +1,337 @@
+"""Second stage: the motion network learns to make the trajectories that the encoder finds.
+
+A sequential variational autoencoder (Chung et al. 2015 in spirit): a bidirectional GRU sees
+a trajectory and gives, for every frame, mean and variance of the noise that the motion
+network would need to make it; the motion network turns noise and action into a trajectory.
+The KL divergence from N(0, I) is weak for the first frame, whose noise chooses phase and
+style, and strong for the later ones, so that the movement does not need their noise and does
+not jitter with it. A critic compares trajectories from pure noise with real ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..errors import MocogenError
+from ..generator import Generator
+from ..motion import MotionNetwork
+from .augment import encoder_view
+from .content import ContentRegions
+from .loop import (
+    Context,
+    Stage,
+    average_gradients,
+    linear_decay,
+    read_state,
+    require_fitting,
+    set_rate,
+    state_path,
+    update_average,
+)
+from .losses import gaussian_kl, hinge_discriminator
+from .networks import MotionEncoder, TrajectoryCritic
+from .sheets import grid
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """The clips as paths through motion space, whitened.
+
+    Attributes:
+        paths: (T, motion) each, one for every clip that is not mirrored (a mirrored clip has
+            the same path, since the encoder sees it turned back).
+        actions: index of each path's action.
+        mean: (motion,) of all codes, every action counting equally.
+        whitening: (motion, motion); whitened = (code - mean) @ whitening.
+        encoder: names the encoder's weights, so that paths of another are not mixed up.
+    """
+
+    paths: list[Tensor]
+    actions: list[int]
+    mean: Tensor
+    whitening: Tensor
+    encoder: str
+
+
+def fingerprint(encoder: nn.Module) -> str:
+    """A short name for an encoder's weights."""
+    digest = hashlib.sha256()
+    for value in encoder.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def load_encoder(context: Context) -> MotionEncoder:
+    """The averaged motion encoder of the run's generator stage, in eval mode.
+
+    Raises:
+        MocogenError: that stage has not been run, or its state does not fit.
+    """
+    path = state_path(context.folder, "generator")
+    if not path.exists():
+        raise MocogenError(
+            f"the motion stage needs the generator stage's state, and there is no {path}: run "
+            "that stage first"
+        )
+    state = read_state(path)
+    require_fitting(state, context, path)
+    encoder = MotionEncoder(context.config.model.motion, context.config.generator.encoder_width)
+    encoder.load_state_dict(state["modules"]["encoder_average"])
+    return encoder.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def encode_clips(context: Context, encoder: MotionEncoder) -> Trajectories:
+    """Whitened trajectories of all clips; those of endless actions are closed to loops."""
+    clips, values = context.clips, context.config.motion
+    encoder = encoder.to(context.device)
+    paths, actions = [], []
+    for clip in clips.clips:
+        if clip.mirrored:
+            continue
+        frames = torch.from_numpy(clips.frames[clip.start : clip.start + clip.length])
+        images = (frames.to(context.device).float() / 127.5 - 1.0).permute(0, 3, 1, 2)
+        upright = torch.zeros(len(images), dtype=torch.bool, device=context.device)
+        path = encoder(encoder_view(images, upright)).float().cpu()
+        if clip.action in values.endless:
+            path = _closed(path, values.smooth_join)
+        paths.append(path)
+        actions.append(clips.action_index(clip))
+    # Every clip weighs the same, however long it is.
+    mean = torch.stack([path.mean(0) for path in paths]).mean(0)
+    spread = torch.stack([(path - mean).t() @ (path - mean) / len(path) for path in paths]).mean(0)
+    eigenvalues, vectors = torch.linalg.eigh(spread.double())
+    # Directions that hardly vary are not blown up to noise.
+    scale = eigenvalues.clamp_min(float(eigenvalues.max()) * 1e-3).rsqrt()
+    whitening = (vectors * scale @ vectors.t()).float()
+    paths = [(path - mean) @ whitening for path in paths]
+    return Trajectories(paths, actions, mean, whitening, fingerprint(encoder))
+
+
+def _closed(path: Tensor, frames: int) -> Tensor:
+    """A path whose end leads back to its start, by cosine interpolation over ``frames``."""
+    if not frames:
+        return path
+    at = torch.arange(1, frames + 1) / (frames + 1)
+    share = (0.5 - 0.5 * torch.cos(torch.pi * at))[:, None]
+    return torch.cat([path, path[-1] + share * (path[0] - path[-1])])
+
+
+class NoisePosterior(nn.Module):
+    """From a trajectory and its action to mean and log variance of every frame's noise."""
+
+    def __init__(self, motion: int, noise: int, actions: int, hidden: int) -> None:
+        super().__init__()
+        self.actions = actions
+        self.gru = nn.GRU(motion + actions, hidden, bidirectional=True)
+        self.out = nn.Linear(2 * hidden, 2 * noise)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, path: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Paths (frames, n, motion), actions (n,), to two tensors (frames, n, noise)."""
+        named = functional.one_hot(action, self.actions).to(path).expand(len(path), -1, -1)
+        hidden = self.gru(torch.cat([path, named], 2))[0]
+        mean, log_variance = self.out(hidden).chunk(2, 2)
+        return mean, log_variance.clamp(-8.0, 2.0)
+
+
+class MotionStage(Stage):
+    """Motion network, noise posterior and critic.
+
+    The saved ``motion_average`` is the motion network in units of the encoder's codes: its
+    linear layer undoes the whitening (see :func:`unwhitened`).
+    """
+
+    name = "motion"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        config, clips, device = context.config, context.clips, context.device
+        self.values = config.motion
+        model = config.model
+        self.actions = max(1, len(clips.actions))
+        self.encoder = load_encoder(context)
+        self.trajectories = encode_clips(context, self.encoder)
+        with context.initialising(self.name):
+            motion = MotionNetwork(model.noise, model.hidden, model.motion, len(clips.actions))
+            posterior = NoisePosterior(model.motion, model.noise, self.actions, 96)
+            critic = TrajectoryCritic(model.motion, self.actions, self.values.critic_width)
+        # The paths are whitened already: batch norm must not change them, so it stays in eval
+        # mode with mean 0 and a variance that makes it exactly the identity.
+        assert motion.bn is not None
+        assert motion.bn.running_var is not None
+        motion.bn.running_var.fill_(1.0 - motion.bn.eps)
+        self.motion = motion.to(device).eval()
+        self.posterior, self.critic = posterior.to(device), critic.to(device)
+        self.motion_average = copy.deepcopy(self.motion).requires_grad_(False)
+        self.modules = {
+            "motion": self.motion,
+            "posterior": self.posterior,
+            "critic": self.critic,
+            "motion_average_whitened": self.motion_average,
+        }
+        self.trained = [*self.motion.parameters(), *self.posterior.parameters()]
+        self.optimisers = {
+            "motion": torch.optim.Adam(self.trained, self.values.learning_rate, (0.9, 0.99)),
+            "critic": torch.optim.Adam(
+                self.critic.parameters(), self.values.critic_rate, (0.5, 0.99)
+            ),
+        }
+        self.local_batch = max(2, self.values.batch // context.fabric.world_size)
+        self.by_action = [
+            [k for k, a in enumerate(self.trajectories.actions) if a == action]
+            for action in range(self.actions)
+        ]
+        self.by_action = [rows for rows in self.by_action if rows]
+
+    @property
+    def steps(self) -> int:
+        return self.values.steps
+
+    @property
+    def hours(self) -> float:
+        return self.values.hours
+
+    def extra(self) -> dict[str, Any]:
+        """The motion network as the checkpoint wants it, and what it was fitted to."""
+        folded = unwhitened(self.motion_average, self.trajectories)
+        return {
+            "motion_average": folded.state_dict(),
+            "encoder": self.trajectories.encoder,
+        }
+
+    def draw(self, length: int) -> tuple[Tensor, Tensor]:
+        """Real windows (length, n, motion) and their actions (n,), actions in equal shares.
+
+        A path shorter than the window goes on at its start where its action is endless, and
+        back and forth otherwise.
+        """
+        picks = torch.rand(self.local_batch, 3, generator=self.random).tolist()
+        windows, actions = [], []
+        for action_pick, clip_pick, start_pick in picks:
+            rows = self.by_action[int(action_pick * len(self.by_action))]
+            row = rows[int(clip_pick * len(rows))]
+            path, action = self.trajectories.paths[row], self.trajectories.actions[row]
+            named = self.context.clips.actions
+            loop = bool(named) and named[action] in self.values.endless
+            room = len(path) if loop else max(1, len(path) - length + 1)
+            at = int(start_pick * room) + torch.arange(length)
+            if loop:
+                at = at % len(path)
+            else:
+                last = len(path) - 1
+                at = at % max(1, 2 * last)
+                at = torch.where(at <= last, at, 2 * last - at)
+            windows.append(path[at])
+            actions.append(action)
+        device = self.context.device
+        return torch.stack(windows, 1).to(device), torch.tensor(actions).to(device)
+
+    def _unroll(self, noise: Tensor, action: Tensor) -> Tensor:
+        return self.motion(noise, None, action if self.motion.categories else None)
+
+    def _normals(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.random).to(self.context.device)
+
+    def step(self, progress: float) -> dict[str, Tensor]:
+        values, fabric = self.values, self.context.fabric
+        rate = linear_decay(progress)
+        set_rate(self.optimisers["motion"], values.learning_rate * rate)
+        set_rate(self.optimisers["critic"], values.critic_rate * rate)
+        real, action = self.draw(values.window)
+
+        mean, log_variance = self.posterior(real, action)
+        noise = mean + (0.5 * log_variance).exp() * self._normals(*mean.shape)
+        made = self._unroll(noise, action)
+        position = (made - real).square().sum(2).mean()
+        velocity = ((made[1:] - made[:-1]) - (real[1:] - real[:-1])).square().sum(2).mean()
+        kl = gaussian_kl(mean, log_variance).mean(1)  # (frames,)
+        losses = {"position": position, "velocity": velocity}
+        losses["kl_first"], losses["kl_later"] = kl[0], kl[1:].mean()
+        frames = len(real)
+        # Per frame, like the squared errors: the first frame's KL counts once a window.
+        divergence = (values.kl_first * kl[0] + values.kl_later * kl[1:].sum()) / frames
+        total = position + values.velocity * velocity + divergence
+
+        free = self._from_prior(action)
+        self.critic.requires_grad_(True)
+        self.optimisers["critic"].zero_grad()
+        losses["critic"] = 0.5 * hinge_discriminator(
+            self.critic(real, action), self.critic(free.detach(), action)
+        )
+        losses["critic"].backward()
+        average_gradients(fabric, self.critic.parameters())
+        self.optimisers["critic"].step()
+        self.critic.requires_grad_(False)
+        losses["judged"] = -self.critic(free, action).mean()
+        total = total + values.critic * losses["judged"]
+
+        self.optimisers["motion"].zero_grad()
+        total.backward()
+        average_gradients(fabric, self.trained)
+        nn.utils.clip_grad_norm_(self.trained, values.clip_norm)
+        self.optimisers["motion"].step()
+        update_average(self.motion_average, self.motion, values.ema)
+        return losses
+
+    def _from_prior(self, action: Tensor) -> Tensor:
+        """A window of trajectories from pure noise; one in four out of the middle of long ones."""
+        values, noise = self.values, self.motion.noise_size
+        if float(torch.rand((), generator=self.random)) >= 0.25:
+            return self._unroll(self._normals(values.window, len(action), noise), action)
+        room = values.long_window - values.window
+        before = int(torch.randint(room + 1, (), generator=self.random))
+        category = action if self.motion.categories else None
+        state = None
+        if before:
+            # What lies before the window only brings the state to where long clips have it.
+            with torch.no_grad():
+                early = self._normals(before, len(action), noise)
+                state = self.motion.unroll(early, None, category)[1]
+        late = self._normals(values.window, len(action), noise)
+        return self.motion.unroll(late, None, category, state)[0]
+
+    def sheet(self) -> Image.Image:
+        """Frames of each action from the generator and the averaged motion network."""
+        state = read_state(state_path(self.context.folder, "generator"))
+        model = self.context.config.model
+        generator = Generator(model.content + model.motion, 0, model.width, model.image_size)
+        generator.load_state_dict(state["modules"]["generator_average"])
+        generator.to(self.context.device).train()
+        motion = unwhitened(self.motion_average, self.trajectories).to(self.context.device)
+        random = torch.Generator().manual_seed(1)
+        n = 2 * self.actions
+        noise = torch.randn(64, n, model.noise, generator=random).to(self.context.device)
+        action = torch.arange(n).to(self.context.device) % self.actions
+        groups = len(self.context.clips.groups)
+        regions = ContentRegions(groups, model.content, self.context.config.run.seed)
+        group = torch.randint(groups, (n,), generator=random)
+        content = regions.draw(group, random).to(self.context.device)
+        with torch.no_grad():
+            codes = motion(noise, None, action if motion.categories else None)[::5]
+            latent = torch.cat([codes, content.expand(len(codes), -1, -1)], 2)
+            images = generator(latent.flatten(0, 1)).unflatten(0, latent.shape[:2])
+        return grid([images[:, k] for k in range(n)])
+
+
+@torch.no_grad()
+def unwhitened(motion: MotionNetwork, trajectories: Trajectories) -> MotionNetwork:
+    """A copy whose output are the encoder's codes, in eval mode.
+
+    code = whitened @ W^-1 + mean goes into the linear layer; batch norm remains the identity.
+    """
+    folded = copy.deepcopy(motion).eval()
+    assert folded.linear is not None
+    inverse = torch.linalg.inv(trajectories.whitening.double()).to(folded.linear.weight)
+    mean = trajectories.mean.to(folded.linear.weight)
+    folded.linear.weight.copy_(inverse.t() @ folded.linear.weight)
+    folded.linear.bias.copy_(folded.linear.bias @ inverse + mean)
+    return folded

@@ -1,0 +1,268 @@
+"""Training end to end on tiny clips and tiny networks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("lightning_fabric")
+
+from mocogen.checkpoint import load as load_checkpoint
+from mocogen.errors import MocogenError, UsageError
+from mocogen.synthesis import load
+from mocogen.training import loop
+from mocogen.training.config import TrainConfig, load_config
+from mocogen.training.content import ContentRegions
+from mocogen.training.networks import FrameDiscriminator
+from mocogen.training.run import only_one, train
+from tests.test_training_data import frames, write_strip
+
+TINY = [
+    "run.precision=32",
+    "run.log_steps=1",
+    "data.min_frames=8",
+    "model.content=6",
+    "model.noise=3",
+    "model.hidden=8",
+    "model.motion=4",
+    "model.width=4",
+    "model.image_size=32",
+    "generator.steps=5",
+    "generator.batch=4",
+    "generator.swapped=3",
+    "generator.encoder_width=4",
+    "generator.discriminator_width=4",
+    "generator.discriminator_size=32",
+    "generator.discriminator_start=0.3",
+    "motion.steps=5",
+    "motion.batch=3",
+    "motion.window=8",
+    "motion.long_window=12",
+    "motion.critic_width=8",
+    "motion.endless=b",
+    "joint.steps=2",
+    "joint.batch=2",
+    "joint.frames=8",
+    "joint.skip=1",
+    "joint.discriminator_width=4",
+]
+
+
+def tiny(*overrides: str, recipe: str = "split") -> TrainConfig:
+    return load_config(recipe, [*TINY, *overrides])
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for action in ("a", "b"):
+        for person in range(2):
+            write_strip(folder / action / f"p{person}.png", frames(10, 32, person))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of all three stages."""
+    folder = tmp_path_factory.mktemp("run")
+    train(clip_folder, folder, tiny("run.stages=generator,motion,joint"), "cpu")
+    return folder
+
+
+class Notes(loop.Silent):
+    """A reporter that remembers, and may interrupt."""
+
+    def __init__(self, stop_at: int = 0) -> None:
+        self.texts: list[str] = []
+        self.stop_at = stop_at
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+    def update(
+        self, step: int, done: float, seconds_left: float, losses: Mapping[str, float]
+    ) -> None:
+        if step == self.stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def losses(folder: Path, stage: str) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+    kept = [line for line in lines if line.pop("stage") == stage]
+    for line in kept:
+        line.pop("seconds")
+    return kept
+
+
+def test_a_run_leaves_a_usable_checkpoint(run: Path) -> None:
+    model = load(run / "checkpoint.safetensors", "cpu")
+    assert model.spec.actions == ("a", "b")
+    assert model.spec.training["recipe"] == "split"
+    assert model.spec.training["config"]["generator"]["steps"] == 5
+    assert set(model.spec.training["hours"]) == {"generator", "motion", "joint"}
+    assert len(model.spec.training["files"]) == 4
+    clip = model.sample(frames=5, seed=1, action="b")
+    assert clip.shape == (5, 32, 32, 3)
+    for name in ("config.toml", "data.json", "machine.json", "losses.jsonl"):
+        assert (run / name).exists()
+    sheets = {path.name for path in (run / "sheets").iterdir()}
+    assert {"generator-000005.png", "motion-000005.png", "losses-joint.png"} <= sheets
+    assert not list(run.glob(".*")), "no temporary files are left"
+
+
+def test_the_same_seed_gives_the_same_losses(run: Path, clip_folder: Path, tmp_path: Path) -> None:
+    train(clip_folder, tmp_path / "again", tiny("run.stages=generator,motion"), "cpu")
+    for stage in ("generator", "motion"):
+        assert losses(tmp_path / "again", stage) == losses(run, stage)
+    train(clip_folder, tmp_path / "other", tiny("run.stages=generator", "run.seed=1"), "cpu")
+    assert losses(tmp_path / "other", "generator") != losses(run, "generator")
+
+
+@pytest.mark.parametrize("stage", ["generator", "motion"])
+def test_an_interrupted_stage_goes_on_as_if_nothing_had_been(
+    run: Path, clip_folder: Path, tmp_path: Path, stage: str
+) -> None:
+    if stage == "motion":
+        (tmp_path / "state-generator.pt").write_bytes((run / "state-generator.pt").read_bytes())
+    config = tiny(f"run.stages={stage}")
+    with pytest.raises(KeyboardInterrupt):
+        train(clip_folder, tmp_path, config, "cpu", reporter=Notes(stop_at=2))
+    notes = Notes()
+    train(clip_folder, tmp_path, config, "cpu", resume=True, reporter=notes)
+    assert f"{stage}: goes on from step 3" in notes.texts
+    assert losses(tmp_path, stage) == losses(run, stage)
+
+
+def test_a_finished_run_is_not_overwritten(run: Path, clip_folder: Path) -> None:
+    with pytest.raises(UsageError, match="--resume"):
+        train(clip_folder, run, tiny("run.stages=generator"), "cpu")
+
+
+def test_only_one_process_trains_in_a_folder(run: Path, clip_folder: Path) -> None:
+    with only_one(run), pytest.raises(MocogenError, match="another process is training"):
+        train(clip_folder, run, tiny("run.stages=generator"), "cpu", resume=True)
+
+
+def test_a_state_of_another_architecture_is_refused(run: Path, clip_folder: Path) -> None:
+    config = tiny("run.stages=generator", "model.width=8")
+    with pytest.raises(MocogenError, match=r"model\.width is 8 here and was 4"):
+        train(clip_folder, run, config, "cpu", resume=True)
+    other = tiny("run.stages=generator", "data.mirror=false")
+    with pytest.raises(MocogenError, match="other groups"):
+        train(clip_folder, run, other, "cpu", resume=True)
+
+
+def test_a_damaged_state_is_refused(run: Path, clip_folder: Path, tmp_path: Path) -> None:
+    whole = (run / "state-generator.pt").read_bytes()
+    (tmp_path / "state-generator.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MocogenError, match="damaged"):
+        train(clip_folder, tmp_path, tiny("run.stages=generator"), "cpu", resume=True)
+
+
+def test_the_motion_stage_needs_an_encoder(clip_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(MocogenError, match="run that stage first"):
+        train(clip_folder, tmp_path, tiny("run.stages=motion"), "cpu")
+
+
+def test_a_full_disk_leaves_the_last_state(
+    run: Path, clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (run / "state-generator.pt").read_bytes()
+    (tmp_path / "state-generator.pt").write_bytes(before)
+
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc] unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    longer = tiny("run.stages=generator", "generator.steps=6")
+    with pytest.raises(MocogenError, match="is the disk full"):
+        train(clip_folder, tmp_path, longer, "cpu", resume=True)
+    assert (tmp_path / "state-generator.pt").read_bytes() == before
+
+
+def test_plain_mocogan(clip_folder: Path, tmp_path: Path) -> None:
+    config = tiny(recipe="mocogan")
+    assert config.run.stages == ("joint",)
+    path = train(clip_folder, tmp_path, config, "cpu")
+    assert path is not None
+    spec, motion, _ = load_checkpoint(path)
+    assert spec.training["recipe"] == "mocogan"
+    assert motion.bn is not None
+    assert motion.bn.running_var is not None
+    assert float(motion.bn.running_var.max()) != 1.0
+    assert np.isfinite(load(path, "cpu").sample(frames=3, seed=0)).all()
+
+
+def test_contents_are_normal_and_name_their_group() -> None:
+    regions = ContentRegions(18, 50, seed=0)
+    random = torch.Generator().manual_seed(0)
+    group = torch.randint(18, (20_000,), generator=random)
+    content = regions.draw(group, random)
+    assert torch.equal(regions.winner(content)[0], group)
+    covariance = content.t() @ content / len(content)
+    assert float(content.mean(0).abs().max()) < 0.04
+    assert float((covariance - torch.eye(50)).abs().max()) < 0.06
+    with pytest.raises(MocogenError, match="do not fit"):
+        ContentRegions(51, 50, seed=0)
+
+
+def test_losses_that_are_no_numbers_stop_the_run(clip_folder: Path, tmp_path: Path) -> None:
+    config = tiny("run.stages=generator", "generator.learning_rate=1e30")
+    with pytest.raises(MocogenError, match="lower learning rate"):
+        train(clip_folder, tmp_path, config, "cpu")
+    assert not (tmp_path / "state-generator.pt").exists()
+
+
+_TWO = """
+import sys, torch
+from lightning_fabric import Fabric
+from mocogen.training.loop import average_gradients
+from mocogen.training.networks import FrameDiscriminator
+
+fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+fabric.launch()
+torch.manual_seed(0)
+network = FrameDiscriminator(32, 4, torch.ones(2, 2, dtype=torch.bool)).eval()
+images, labels = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 1, 0, 1, 0])
+mine = slice(fabric.global_rank, None, 2)
+network(images[mine], labels[mine], labels[mine])[0].square().mean().backward()
+average_gradients(fabric, network.parameters())
+if fabric.global_rank == 0:
+    torch.save([p.grad for p in network.parameters()], sys.argv[1])
+"""
+
+
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
+    """On a network without batch norm, whose statistics remain each process's own."""
+    script, result = tmp_path / "two.py", tmp_path / "gradients.pt"
+    script.write_text(_TWO, "utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node=2", str(script), str(result)]
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    torch.manual_seed(0)
+    network = FrameDiscriminator(32, 4, torch.ones(2, 2, dtype=torch.bool)).eval()
+    images, labels = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 1, 0, 1, 0])
+    network(images, labels, labels)[0].square().mean().backward()
+    gradients = torch.load(result, weights_only=True)
+    expected = [p.grad for p in network.parameters()]
+    assert sum(g is not None for g in expected) > 10
+    for ours, theirs in zip(gradients, expected, strict=True):
+        if theirs is None:
+            assert ours is None
+        else:
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

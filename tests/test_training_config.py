@@ -1,0 +1,68 @@
+"""Recipes: whole, overridable, and strict about names and types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mocogen.errors import UsageError
+from mocogen.training.config import from_dict, load_config, recipes, same_model, to_toml
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_recipes_are_complete_and_survive_a_round_trip(name: str, tmp_path: Path) -> None:
+    config = load_config(name)
+    copy = tmp_path / "config.toml"
+    copy.write_text(to_toml(config), "utf-8")
+    assert load_config(str(copy)) == config
+    assert from_dict(config.to_dict()) == config
+
+
+def test_overrides() -> None:
+    config = load_config(
+        "split",
+        ["generator.steps=7", "run.stages=motion,joint", "data.mirror=false", "model.name=my one"],
+    )
+    assert config.generator.steps == 7
+    assert config.run.stages == ("motion", "joint")
+    assert config.data.mirror is False
+    assert config.model.name == "my one"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("generator.step=7", "did you mean steps"),
+        ("generatr.steps=7", "did you mean generator"),
+        ("steps=7", "section.name=value"),
+        ("generator.steps", "section.name=value"),
+        ("generator.steps=many", "a whole number is wanted"),
+        ("generator.steps=0", "too small"),
+        ("data.fit=squeeze", "crop, stretch"),
+        ("run.stages=everything", "generator, motion, joint"),
+        ("run.seed=-1", "too small"),
+        ("motion.long_window=20", "shorter than"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(setting: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_config("split", [setting])
+
+
+def test_bad_recipes(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mocogan, split"):
+        load_config("nothing")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[run\n", "utf-8")
+    with pytest.raises(UsageError, match="cannot read recipe"):
+        load_config(str(broken))
+    broken.write_text("[run]\nseed = 1\n", "utf-8")
+    with pytest.raises(UsageError, match="lacks stages"):
+        load_config(str(broken))
+
+
+def test_what_decides_shapes_is_compared() -> None:
+    ours, theirs = load_config("split"), load_config("split", ["model.width=64"])
+    assert same_model(ours, theirs) == ["model.width is 48 here and was 64"]
+    assert same_model(ours, load_config("split", ["generator.steps=5"])) == []

@@ -1,0 +1,136 @@
+"""Reading folders of clips: every layout, every kind of bad input, one clear sentence each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from PIL import Image
+
+from mocogen.errors import MocogenError, UsageError
+from mocogen.training.data import load_clips
+
+
+def frames(n: int = 16, size: int = 32, seed: int = 0) -> np.ndarray:
+    """A bright square that moves over a plain ground: (n, size, size, 3)."""
+    images = np.full((n, size, size, 3), 40 + 10 * seed, np.uint8)
+    for k in range(n):
+        at = k % (size - 8)
+        images[k, 8:16, at : at + 8] = 220
+    return images
+
+
+def write_strip(path: Path, images: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(list(images), axis=1)).save(path)
+
+
+def write_folder(path: Path, images: np.ndarray) -> None:
+    path.mkdir(parents=True)
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(path / f"{k:03}.png")
+
+
+def test_every_format_gives_the_same_clips(tmp_path: Path) -> None:
+    images = frames()
+    write_strip(tmp_path / "walk" / "strip.png", images)
+    write_folder(tmp_path / "walk" / "folder", images)
+    iio.imwrite(tmp_path / "walk" / "gif.gif", images, plugin="pillow", duration=40, loop=0)
+    iio.imwrite(
+        tmp_path / "walk" / "webp.webp", images, plugin="pillow", duration=40, lossless=True
+    )
+    (tmp_path / "run").mkdir()
+    for name, codec in (("mp4.mp4", "libx264"), ("avi.avi", "mpeg4")):
+        iio.imwrite(tmp_path / "run" / name, images, plugin="pyav", codec=codec)
+    clips = load_clips(tmp_path, 32)
+    assert clips.actions == ("run", "walk")
+    assert [clip.path for clip in clips.clips] == [
+        "run/avi.avi",
+        "run/mp4.mp4",
+        "walk/folder",
+        "walk/gif.gif",
+        "walk/strip.png",
+        "walk/webp.webp",
+    ]
+    assert clips.skipped == []
+    for clip in clips.clips:
+        assert clip.length == 16
+        read = clips.frames[clip.start : clip.start + clip.length].astype(int)
+        assert np.abs(read - images).mean() < (12 if clip.action == "run" else 3)
+    assert len({clip.sha256 for clip in clips.clips}) == 6
+
+
+def test_groups_from_stems_and_mirrored(tmp_path: Path) -> None:
+    for action in ("a", "b"):
+        for person in ("x", "y"):
+            write_strip(tmp_path / action / f"{person}.png", frames())
+    clips = load_clips(tmp_path, 32, mirror=True)
+    assert clips.groups == (("x", False), ("y", False), ("x", True), ("y", True))
+    assert clips.people == ("x", "y")
+    assert len(clips.clips) == 8
+    assert len(clips.frames) == 4 * 16, "mirrored clips share the memory of the others"
+    assert len(clips.listing()) == 4
+
+
+def test_groups_from_a_table(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        write_strip(tmp_path / "d" / "a" / f"{name}.png", frames())
+    table = tmp_path / "groups.csv"
+    table.write_text("path,group\na/1.png,ann\na/2.png,bob\n", "utf-8")
+    clips = load_clips(tmp_path / "d", 32, groups=str(table))
+    assert [clip.group for clip in clips.clips] == ["ann", "bob"]
+    table.write_text("path,person\na/1.png,ann\n", "utf-8")
+    with pytest.raises(UsageError, match="columns path and group"):
+        load_clips(tmp_path / "d", 32, groups=str(table))
+
+
+def test_bad_clips_are_named_and_skipped(tmp_path: Path) -> None:
+    for name in ("good1", "good2"):
+        write_strip(tmp_path / "a" / f"{name}.png", frames())
+    write_strip(tmp_path / "a" / "short.png", frames(5))
+    (tmp_path / "a" / "broken.mp4").write_bytes(b"no video at all")
+    (tmp_path / "a" / "cut.png").write_bytes((tmp_path / "a" / "good1.png").read_bytes()[:60])
+    mixed = tmp_path / "a" / "mixed"
+    write_folder(mixed, frames())
+    Image.new("RGB", (40, 40)).save(mixed / "999.png")
+    (tmp_path / "a" / "notes.xyz").write_text("?")
+    clips = load_clips(tmp_path, 32)
+    assert [clip.path for clip in clips.clips] == ["a/good1.png", "a/good2.png"]
+    reasons = dict(line.split(": ", 1) for line in clips.skipped)
+    assert set(reasons) == {"a/short.png", "a/broken.mp4", "a/cut.png", "a/mixed", "a/notes.xyz"}
+    assert "only 5 frames" in reasons["a/short.png"]
+    assert "differ in size (32x32 and 40x40)" in reasons["a/mixed"]
+
+
+def test_hopeless_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no folder"):
+        load_clips(tmp_path / "nowhere", 32)
+    with pytest.raises(MocogenError, match="no clip in"):
+        load_clips(tmp_path, 32)
+    write_strip(tmp_path / "a" / "one.png", frames())
+    with pytest.raises(MocogenError, match="only one clip"):
+        load_clips(tmp_path, 32)
+    write_strip(tmp_path / "a" / "two.png", frames())
+    with pytest.raises(MocogenError, match="memory"):
+        load_clips(tmp_path, 256, memory_mb=1)
+    with pytest.raises(UsageError, match="no folder for action 'b'"):
+        load_clips(tmp_path, 32, actions=("b",))
+    write_strip(tmp_path / "loose.png", frames())
+    with pytest.raises(MocogenError, match="beside the action folders"):
+        load_clips(tmp_path, 32)
+
+
+def test_clips_without_actions(tmp_path: Path) -> None:
+    write_strip(tmp_path / "one.png", frames())
+    write_strip(tmp_path / "two.png", frames())
+    clips = load_clips(tmp_path, 32)
+    assert clips.actions == ()
+    assert [clips.action_index(clip) for clip in clips.clips] == [0, 0]
+
+
+def test_the_weizmann_clips(data: Path) -> None:
+    clips = load_clips(data / "weizmann", 32, ("wave1", "wave2", "jack", "bend"), mirror=True)
+    assert (len(clips.clips), len(clips.groups), len(clips.frames)) == (72, 18, 2645)
+    assert clips.skipped == []
