@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from .errors import DiskFullError, MocogenError
 
@@ -62,3 +63,28 @@ def atomic_path(target: Path, token: str | None = None) -> Iterator[Path]:
         # A name that is too long, or a parent that is a file, cannot be unlinked either.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def lock(file: IO[Any], held: str) -> None:
+    """Keep other processes from what ``file`` stands for, until it is closed.
+
+    The lock is the system's and goes with the process, however that ends. Where the system or
+    a network file system has none, nothing is kept.
+
+    Args:
+        file: open for writing.
+        held: the sentence to raise where another process has the lock.
+
+    Raises:
+        MocogenError: another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MocogenError(held) from None
+    except OSError:
+        pass

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from .errors import MocogenError, UsageError
-from .files import write_errors
+from .files import lock, write_errors
 
 NAME = "manifest.jsonl"
 SETTINGS = ("checkpoint", "frames", "fps", "noise", "scale")
@@ -42,7 +42,10 @@ class Manifest:
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = path.open("a+b")
-            _lock(self._file, path)
+            lock(
+                self._file,
+                f"{path} is in use by another mocogen: wait for it, or use another folder",
+            )
             if resume:
                 self._read(settings)
             else:
@@ -112,19 +115,3 @@ def sha256(path: Path) -> str:
     """A file's hash in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """Keep a second process out of the same batch, where the system has such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise MocogenError(
-            f"{path} is in use by another mocogen: wait for it, or use another folder"
-        ) from None
-    except OSError:
-        pass  # some network file systems have no locks

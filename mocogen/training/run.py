@@ -17,7 +17,7 @@ import torch
 
 from ..devices import choose_device
 from ..errors import MocogenError, UsageError
-from ..files import atomic_path
+from ..files import atomic_path, lock, write_errors
 from ..generator import Generator
 from .config import TrainConfig, to_toml
 from .data import load_clips
@@ -113,28 +113,14 @@ def train(
 def only_one(folder: Path) -> Iterator[None]:
     """Keep a second process from training in a run's folder, where both would overwrite states.
 
-    The lock is the system's and goes with the process, however that ends.
-
     Raises:
         MocogenError: another process trains there, or the folder cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    try:
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("a")
-    except OSError as error:
-        raise MocogenError(f"cannot write {folder}: {error.strerror or error}") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise MocogenError(
-                f"another process is training in {folder}: wait for it, or give another folder"
-            ) from None
+        lock(file, f"another process is training in {folder}: wait, or give another folder")
         yield
 
 
