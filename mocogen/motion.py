@@ -124,17 +124,16 @@ class MotionNetwork(nn.Module):
         batch = noise.shape[-2]
         if state is None:
             state = self.initial_state(batch)
-        cell = self.cell
+        cell, inputs = self.cell, self._with_category(noise, category)
+
+        # Autograd and autocast both need steps that return new tensors.
+        in_place = not (torch.is_grad_enabled() or torch.is_autocast_enabled(noise.device.type))
+        if in_place and isinstance(cell, LSTMCell) and isinstance(state, tuple):
+            hidden, state = cell.unroll_in_place(inputs, n_frames, state)
+            return self._codes(hidden), state
 
         # One matrix product for the inputs of all frames; the loop keeps only the recurrence.
-        projected = cell.project(self._with_category(noise, category))
-        if constant:
-            projected = projected.expand(n_frames, -1, -1)
-        # Autograd and autocast both need operations that return new tensors.
-        functional_steps = torch.is_grad_enabled() or torch.is_autocast_enabled(noise.device.type)
-        if isinstance(cell, LSTMCell) and isinstance(state, tuple) and not functional_steps:
-            hidden, state = cell.steps_in_place(projected, state)
-            return self._codes(hidden), state
+        projected = cell.project(inputs).expand(n_frames, -1, -1)
         steps: list[Tensor] = []
         for frame in projected.unbind(0):
             state = cell.step(frame, state)  # type: ignore[arg-type]

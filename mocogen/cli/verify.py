@@ -39,20 +39,21 @@ def verify_layers(
 
 def _show(report: Report) -> None:
     """The table, what went wrong, and a line that sums it up, on standard error."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("check", "precision")
-    table.add_column("largest difference", justify="right")
+    table = Table("check", "precision", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("largest\ndifference", justify="right")
     table.add_column("tolerance", justify="right")
     table.add_column("result")
     for result in report.results:
         table.add_row(
             result.name,
             result.precision,
-            "none" if result.difference is None else f"{result.difference:.1e}",
-            f"{result.tolerance:.0e}",
+            _figure(result.difference),
+            _figure(result.tolerance),
             Text("pass", "green") if result.passed else Text("FAIL", "bold red"),
         )
     console = Console(stderr=True)
@@ -65,3 +66,7 @@ def _show(report: Report) -> None:
     passed = sum(result.passed for result in report.results)
     summary = f"{passed} of {len(report.results)} checks passed on {report.device}"
     console.print(Text(summary, "green" if report.passed else "bold red"))
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1e}" if value else "0"

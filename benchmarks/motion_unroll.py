@@ -1,0 +1,123 @@
+"""How fast the hand-written motion network unrolls, against PyTorch's own layers.
+
+``python -m benchmarks.motion_unroll [--repeats N] [--threads N ...] [--json]``
+
+Three contenders make the same motion codes from the same noise, (10, 100), eval mode, no
+gradients, on the CPU:
+
+* ``torch``: ``nn.LSTM``, ``nn.Linear`` and the same batch norm;
+* ``mocogen``: the motion network as sampling uses it;
+* ``steps``: the same network cell step by cell step, as training uses it, so that the
+  in-place loop of ``LSTMCell.unroll_in_place`` has to show what it is worth.
+
+They take turns, so that other work on the machine disturbs all of them alike. A ratio is a
+contender's median time over torch's. With one thread the figures are steady; with more, a
+thread that has to wait for another program's holds up every single step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mocogen.motion import LSTM
+
+from .machine import describe
+
+NOISE, HIDDEN = 10, 100
+CASES = {"batch 64 x 48 frames": (48, 64, 10), "batch 1 x 10,000 frames": (10_000, 1, 1)}
+"""Frames, batch, and how many times as often as the longest case it is timed."""
+
+
+def contenders(frames: int, batch: int) -> dict[str, Callable[[], Tensor]]:
+    """The three ways to the same codes (frames, batch, NOISE), with equal weights."""
+    torch.manual_seed(0)
+    ours = LSTM(NOISE, HIDDEN).eval().requires_grad_(False)
+    lstm = nn.LSTM(NOISE, HIDDEN)
+    lstm.load_state_dict({f"{key}_l0": value for key, value in ours.lstm.state_dict().items()})
+    linear = nn.Linear(HIDDEN, NOISE)
+    linear.load_state_dict(ours.linear.state_dict())  # type: ignore[union-attr]
+    norm = nn.BatchNorm1d(NOISE, affine=False).eval()
+    noise = torch.randn(frames, batch, NOISE)
+
+    @torch.no_grad()
+    def reference() -> Tensor:
+        codes = linear(lstm(noise)[0])
+        return norm(codes.flatten(0, 1)).view_as(codes)
+
+    @torch.no_grad()
+    def sampling() -> Tensor:
+        return ours(noise)
+
+    def steps() -> Tensor:
+        return ours(noise)  # frozen parameters: gradients are enabled, but nothing is recorded
+
+    return {"torch": reference, "mocogen": sampling, "steps": steps}
+
+
+def measure(frames: int, batch: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each contender's ``repeats`` turns; an untimed one goes ahead.
+
+    Raises:
+        AssertionError: the contenders disagree by more than 1e-4, which is ten times what
+            rounding adds up to in 10,000 frames.
+    """
+    programs = contenders(frames, batch)
+    codes = {name: program() for name, program in programs.items()}
+    for result in codes.values():
+        torch.testing.assert_close(result, codes["torch"], atol=1e-4, rtol=0)
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(repeats):
+        for name, program in programs.items():
+            start = time.perf_counter()
+            program()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="turns of each contender; ten times for batch 64"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=sorted({1, torch.get_num_threads()}),
+        help="thread counts (default: 1 and torch's own)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    options = parser.parse_args()
+
+    rows: list[dict[str, Any]] = []
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        for case, (frames, batch, often) in CASES.items():
+            times = measure(frames, batch, often * options.repeats)
+            median = {name: 1000 * statistics.median(values) for name, values in times.items()}
+            ratio = {name: median[name] / median["torch"] for name in ("mocogen", "steps")}
+            rows.append({"case": case, "threads": threads, "median_ms": median, "ratio": ratio})
+
+    if options.json:
+        print(json.dumps({"machine": describe(), "rows": rows}))
+        return
+    print(", ".join(f"{key} {value}" for key, value in describe().items() if key != "threads"))
+    print("median milliseconds (ratio to torch)")
+    print(f"{'':24}{'threads':>8}{'torch':>10}{'mocogen':>18}{'steps':>18}")
+    for row in rows:
+        line = f"{row['case']:24}{row['threads']:>8}{row['median_ms']['torch']:>10.2f}"
+        for name, ratio in row["ratio"].items():
+            line += f"{row['median_ms'][name]:>11.2f} ({ratio:.2f})"
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
