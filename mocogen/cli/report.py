@@ -31,6 +31,8 @@ class Report:
 
     def finished(self, outcome: Outcome) -> None:
         if outcome.error is not None:
+            if self.total == 1:
+                raise outcome.error
             self.failed += 1
             common.say(f"mocogen: seed {outcome.job.clip.seed}: {outcome.error}")
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,8 @@ def _show(report: Report) -> None:
             _figure(result.tolerance),
             Text("pass", "green") if result.passed else Text("FAIL", "bold red"),
         )
-    console = Console(stderr=True)
+    # Where nobody reads along, lines need not be broken at a terminal's width.
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 100)
     console.print(table)
     for result in report.results:
         if result.note:
