@@ -158,6 +158,8 @@ class Model:
         request = self.clip(seed, frames, action, noise_mode)
         return np.concatenate([block for _, block in self.stream([request])])
 
+    # As a decorator, it holds only while this code runs, not in the caller's between two yields.
+    @torch.inference_mode()
     def stream(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Frames]]:
         """Frames of many clips, in order and a few at a time.
 
@@ -165,8 +167,7 @@ class Model:
         complete when as many frames as it asked for have come. Memory does not grow with the
         length of a clip or the number of clips.
         """
-        with torch.inference_mode():
-            yield from self._render(self._latents(clips))
+        yield from self._render(self._latents(clips))
 
     def _render(self, codes: Iterator[tuple[Clip, Tensor]]) -> Iterator[tuple[Clip, Frames]]:
         """Latents of (n, input) a clip to frames, through blocks of exactly ``images``."""

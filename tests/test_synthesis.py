@@ -68,6 +68,15 @@ def test_the_stream_reads_no_more_requests_than_it_needs(model: mocogen.Model):
     assert asked <= 2 * max(model.blocks.images, model.blocks.clips)
 
 
+def test_the_callers_code_runs_in_its_own_gradient_mode(model: mocogen.Model):
+    stream = model.stream(model.clip(seed, 20) for seed in range(3))
+    next(stream)
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+    next(stream)
+    assert not torch.is_inference_mode_enabled()
+
+
 def test_other_thread_counts_stay_within_one_grey_level(model: mocogen.Model):
     before = torch.get_num_threads()
     try:
