@@ -213,3 +213,16 @@ def test_info_does_not_pay_for_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_training_without_its_extra_says_what_to_install():
+    program = (
+        "import sys; sys.modules['lightning_fabric'] = None\n"
+        "sys.argv = ['mocogen', 'train', 'clips', '--out', 'run']\n"
+        "from mocogen.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "lightning_fabric" in done.stderr
+    assert "[train]" in done.stderr

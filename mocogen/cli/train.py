@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import MocogenError
 from . import common
 
 
@@ -136,8 +137,14 @@ def train(
         overrides += [f"{stage}.batch={batch}" for stage in STAGES]
     config = load_config(source, overrides)
 
-    from ..training.loop import Silent
-    from ..training.run import train as run
+    try:
+        from ..training.loop import Silent
+        from ..training.run import train as run
+    except ModuleNotFoundError as error:
+        raise MocogenError(
+            f"training needs {error.name}: install mocogen with its extra, "
+            "`pip install '.[train]'` in its source folder"
+        ) from None
 
     reporter: Any = Silent() if quiet else _Bar() if sys.stderr.isatty() else _Lines()
     # The library tells what it was told.

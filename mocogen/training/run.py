@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 
 from ..devices import choose_device
-from ..errors import MocogenError, UsageError
+from ..errors import UsageError
 from ..files import atomic_path, lock, write_errors
 from ..generator import Generator
 from .config import TrainConfig, to_toml
@@ -24,13 +25,6 @@ from .data import load_clips
 from .export import write_checkpoint
 from .loop import Context, Reporter, Silent, Stage, drive, state_path
 from .record import versions
-
-try:
-    from lightning_fabric import Fabric
-except ImportError:
-    raise MocogenError(
-        "training needs lightning-fabric: install mocogen with its extra, mocogen[train]"
-    ) from None
 
 
 def train(
