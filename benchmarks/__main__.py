@@ -1,0 +1,211 @@
+"""The speed of sampling as ratios, all measured within one run on one machine.
+
+    python -m benchmarks [--clips 64] [--quick] [--json]
+
+Whole processes, as a user starts them. "Start-up aside" means the difference of two runs of
+different length, so that what every process pays once drops out. The generator's bare limit
+is the frame rate at which its floating-point operations, counted by torch, would run at the
+speed of a large float32 matrix product, measured in turn with the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .machine import describe
+
+PYTHON = sys.executable
+FRAMES = 48
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was measured, against what, the ratio, the aim."""
+
+    what: str
+    against: str
+    ratio: float
+    aim: str
+
+
+def seconds_of(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> float:
+    """Wall-clock time of a process in an empty folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        subprocess.run(
+            command,
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            env={**os.environ, **(environment or {})},
+        )
+        return time.perf_counter() - started
+
+
+def sample(*words: str) -> list[str]:
+    return [PYTHON, "-m", "mocogen", "sample", "--seed", "0", "--quiet", *words]
+
+
+def product_speed(size: int = 2048, repeats: int = 8) -> float:
+    """Floating-point operations a second of a float32 matrix product."""
+    import torch
+
+    matrix = torch.randn(size, size)
+    torch.mm(matrix, matrix)
+    started = time.perf_counter()
+    for _ in range(repeats):
+        torch.mm(matrix, matrix)
+    return 2 * size**3 * repeats / (time.perf_counter() - started)
+
+
+def operations_a_frame() -> float:
+    """Floating-point operations of the shipped generator for one frame."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mocogen import checkpoint
+
+    spec, _, generator = checkpoint.load(checkpoint.find(checkpoint.DEFAULT))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        generator(torch.zeros(1, spec.content + spec.motion))
+    return float(counter.get_total_flops())
+
+
+def throughput(clips: int, rounds: int) -> list[Row]:
+    """Frames a second of whole batches, start-up aside, over the generator's bare limit."""
+    operations = operations_a_frame()
+    rates: dict[str, list[float]] = {"mp4": [], "gif": [], "npy": []}
+    for _ in range(rounds):
+        for kind, found in rates.items():
+            few, many = (
+                seconds_of(sample("--count", str(n), "--out", f"x/{{seed}}.{kind}"))
+                for n in (clips // 8, clips)
+            )
+            frames = (clips - clips // 8) * FRAMES
+            limit = product_speed() / operations
+            found.append(frames / (many - few) / limit)
+    aims = {"mp4": "at least 0.75", "gif": "at least 0.75", "npy": "at least 0.90"}
+    return [
+        Row(
+            f"frames/s, {clips} clips of {FRAMES} frames as .{kind}",
+            "generator's limit",
+            statistics.median(found),
+            aims[kind],
+        )
+        for kind, found in rates.items()
+    ]
+
+
+def one_clip(rounds: int) -> Row:
+    """One clip as a whole process over ``import torch``."""
+    clip, bare = [], []
+    for _ in range(rounds):
+        clip.append(seconds_of(sample("--out", "clip.gif")))
+        bare.append(seconds_of([PYTHON, "-c", "import torch"]))
+    ratio = statistics.median(clip) / statistics.median(bare)
+    return Row("one clip, whole process", "import torch", ratio, "at most 1.35")
+
+
+def memory(frames: int) -> Row:
+    """Peak memory of a long clip over that of a short one."""
+
+    def peak(count: int) -> int:
+        program = (
+            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            command = [PYTHON, "-c", program, *sample("--frames", str(count), "--out", "x.mp4")]
+            done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+        return int(done.stdout)
+
+    ratio = peak(frames) / peak(480)
+    return Row(f"peak memory, {frames:,} frames", "480 frames", ratio, "at most 1.1")
+
+
+def workers(clips: int, rounds: int) -> Row:
+    """Clips a second of two processes of one thread over one of them, start-up aside."""
+
+    def together(processes: int, count: int) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            running = [
+                subprocess.Popen(
+                    sample("--count", str(count), "--out", f"{k}/{{seed}}.mp4"),
+                    cwd=folder,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
+                for k in range(processes)
+            ]
+            for process in running:
+                process.wait()
+            return time.perf_counter() - started
+
+    ratios = []
+    for _ in range(rounds):
+        one = together(1, clips) - together(1, clips // 8)
+        two = together(2, clips) - together(2, clips // 8)
+        ratios.append(2 * one / two)
+    ratio = statistics.median(ratios)
+    return Row("clips/s, 2 processes of 1 thread", "1 of 1 thread", ratio, "at least 1.85")
+
+
+def long_batch(clips: int) -> Row:
+    """Time a clip in a long batch over a short one, start-up aside."""
+
+    def batch(count: int) -> float:
+        return seconds_of(sample("--count", str(count), "--out", "x/{seed}.mp4"))
+
+    start = batch(2)
+    ratio = ((batch(clips) - start) / (clips - 2)) / ((batch(34) - start) / 32)
+    return Row(f"time a clip, {clips} clips", "32 clips", ratio, "at most 1.05")
+
+
+def show(rows: list[Row]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("what", "against", "ratio", "to reach", box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(row.what, row.against, f"{row.ratio:.2f}", row.aim)
+    Console(width=100).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="shorter runs, rougher figures")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    clips, rounds = (24, 1) if options.quick else (options.clips, options.rounds)
+    rows = [
+        *throughput(clips, rounds),
+        one_clip(rounds + 2),
+        memory(10_000 if options.quick else 100_000),
+        workers(clips, rounds),
+        long_batch(200 if options.quick else 1000),
+    ]
+    machine = describe()
+    if options.json:
+        print(json.dumps({"machine": machine, "rows": [vars(row) for row in rows]}))
+        return
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()
