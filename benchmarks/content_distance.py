@@ -143,7 +143,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from mocogen.evaluation.scores import whole_clips
 
         model = mocogen.load(options.checkpoint, options.device)
-        device = str(model.device)
+        device = str(model.backend.device)
         names = model.spec.actions
         if set(names) != set(shapes.ACTIONS):
             raise MocogenError(

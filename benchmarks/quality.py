@@ -366,7 +366,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "action (person unseen)": judges[0].accuracy,
             "person (time unseen)": judges[1].accuracy,
         },
-        "machine": machine.describe(str(model.device)),
+        "machine": machine.describe(str(model.backend.device)),
         "seconds": round(time.perf_counter() - started, 1),
     }
 

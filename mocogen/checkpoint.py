@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from .backends import Tensors
     from .generator import Generator
     from .motion import MotionNetwork
 
@@ -136,25 +139,81 @@ def build_blank(spec: ModelSpec) -> tuple[MotionNetwork, Generator]:
         return build(spec)
 
 
-def load(path: Path) -> tuple[ModelSpec, MotionNetwork, Generator]:
-    """Read a checkpoint: its spec and its networks, float32, on the CPU, in eval mode.
+def layout(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors that networks of a spec's sizes have."""
+    rows = {"lstm": 4, "gru": 3}[spec.cell] * spec.hidden
+    shapes: dict[str, tuple[int, ...]] = {
+        f"motion.{spec.cell}.weight_ih": (rows, spec.noise + spec.motion_categories),
+        f"motion.{spec.cell}.weight_hh": (rows, spec.hidden),
+        f"motion.{spec.cell}.bias_ih": (rows,),
+        f"motion.{spec.cell}.bias_hh": (rows,),
+    }
+    if spec.head:
+        shapes |= {
+            "motion.linear.weight": (spec.motion, spec.hidden),
+            "motion.linear.bias": (spec.motion,),
+            "motion.bn.running_mean": (spec.motion,),
+            "motion.bn.running_var": (spec.motion,),
+        }
+    inputs = spec.content + spec.motion + spec.generator_categories
+    widths = [inputs, 8 * spec.width, 4 * spec.width, 2 * spec.width, spec.width, 3]
+    for layer, (before, after) in enumerate(pairwise(widths)):
+        kernel = spec.image_size // 16 if layer == 0 else 4
+        shapes[f"generator.main.{3 * layer}.weight"] = (before, after, kernel, kernel)
+        if layer < 4:
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"generator.main.{3 * layer + 1}.{name}"] = (after,)
+    return shapes
+
+
+def read(path: Path) -> tuple[ModelSpec, Tensors]:
+    """A checkpoint's spec and its tensors as float32 arrays, without torch.
 
     Raises:
         MocogenError: the file is no checkpoint of mocogen's, or tensors are missing,
             unexpected or of another shape than its metadata says.
     """
-    from safetensors.torch import load_file
+    from safetensors.numpy import load_file
 
     spec = read_spec(path)
     tensors = load_file(path)
+    check(layout(spec), {k: v.shape for k, v in tensors.items()}, str(path))
+    return spec, {key: value.astype("float32") for key, value in tensors.items()}
+
+
+def load(path: Path) -> tuple[ModelSpec, MotionNetwork, Generator]:
+    """A checkpoint's spec and its networks in torch, on the CPU, in eval mode.
+
+    Raises:
+        MocogenError: as :func:`read`.
+    """
+    spec, tensors = read(path)
+    return spec, *networks(spec, tensors)
+
+
+def networks(spec: ModelSpec, tensors: Tensors) -> tuple[MotionNetwork, Generator]:
+    """Networks in torch that hold the tensors of :func:`read`."""
+    import torch
+
     motion, generator = build_blank(spec)
     for prefix, module in (("motion.", motion), ("generator.", generator)):
-        part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        fill(module, part, f"{path} ({prefix[:-1]})")
-    strangers = [k for k in tensors if not k.startswith(("motion.", "generator."))]
-    if strangers:
-        raise MocogenError(f"cannot use {path}: unexpected tensors {_some(strangers)}")
-    return spec, motion, generator
+        part = {
+            k.removeprefix(prefix): torch.from_numpy(v)
+            for k, v in tensors.items()
+            if k.startswith(prefix)
+        }
+        fill(module, part, prefix[:-1])
+    return motion, generator
+
+
+def tensors_of(motion: MotionNetwork, generator: Generator) -> Tensors:
+    """The parameters of two networks, by the names that they have in a checkpoint."""
+    return {
+        f"{prefix}.{key}": value.detach().float().cpu().numpy()
+        for prefix, module in (("motion", motion), ("generator", generator))
+        for key, value in module.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
 
 
 def fill(module: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:
@@ -169,28 +228,41 @@ def fill(module: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> Non
     import torch
 
     own = module.state_dict()
-    optional = {key for key in own if key.endswith("num_batches_tracked")}
-    missing = [key for key in own if key not in tensors and key not in optional]
-    unexpected = [key for key in tensors if key not in own]
-    differing = [
-        f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in tensors and tensors[key].shape != own[key].shape
-    ]
+    counters = {k for k in own if k.endswith("num_batches_tracked")}
+    given = {k: v for k, v in tensors.items() if k not in counters}
+    wanted = {k: tuple(v.shape) for k, v in own.items() if k not in counters}
+    check(wanted, {k: tuple(v.shape) for k, v in given.items()}, where)
+    floats = {key: value.float() for key, value in given.items()}
+    zeros = {key: torch.zeros((), dtype=torch.long) for key in counters}
+    module.load_state_dict({**zeros, **floats}, assign=True)
+
+
+def check(
+    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], where: str
+) -> None:
+    """Compare names and shapes of tensors.
+
+    Raises:
+        MocogenError: names what is missing, unexpected or of another shape.
+    """
     faults = [
-        f"{what} {_some(keys)}"
-        for what, keys in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", differing),
+        f"{what} {_some(names)}"
+        for what, names in (
+            ("missing", [k for k in wanted if k not in found]),
+            ("unexpected", [k for k in found if k not in wanted]),
+            (
+                "of another shape",
+                [
+                    f"{k} {found[k]} instead of {shape}"
+                    for k, shape in wanted.items()
+                    if k in found and found[k] != shape
+                ],
+            ),
         )
-        if keys
+        if names
     ]
     if faults:
         raise MocogenError(f"cannot use {where}: tensors {'; '.join(faults)}")
-    counters = {key: torch.zeros((), dtype=torch.long) for key in optional}
-    floats = {key: tensors[key].float() for key in own if key not in optional}
-    module.load_state_dict({**counters, **floats}, assign=True)
 
 
 def save(
@@ -205,17 +277,12 @@ def save(
     With ``half`` the weight matrices and kernels are stored in float16, which halves the
     file; biases and batch statistics stay in float32.
     """
-    import torch
-    from safetensors.torch import save_file
+    from safetensors.numpy import save_file
 
-    tensors = {}
-    for prefix, module in (("motion.", motion), ("generator.", generator)):
-        for key, value in module.state_dict().items():
-            if key.endswith("num_batches_tracked"):
-                continue
-            short = half and value.dim() > 1
-            kept = value.detach().to("cpu", torch.float16 if short else torch.float32)
-            tensors[prefix + key] = kept.contiguous()
+    tensors = {
+        key: value.astype("float16" if half and value.ndim > 1 else "float32")
+        for key, value in tensors_of(motion, generator).items()
+    }
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: spec.to_json()})
 

@@ -27,16 +27,13 @@ from .errors import MocogenError, UsageError
 from .spec import ModelSpec
 
 if TYPE_CHECKING:
-    from .generator import Generator
-    from .motion import MotionNetwork
+    from .backends import Tensors
 
 _AUTHORS_CONTENT = 50  # the authors' default; a category takes what is left of the input
 
 
-def read_pair(
-    generator_path: Path, motion_path: Path | None
-) -> tuple[ModelSpec, MotionNetwork, Generator]:
-    """A spec and networks from others' files, in eval mode on the CPU.
+def read_pair(generator_path: Path, motion_path: Path | None) -> tuple[ModelSpec, Tensors]:
+    """A spec and tensors, as :func:`mocogen.checkpoint.read` gives them, from others' files.
 
     Args:
         generator_path: a torch-saved state dict of an image generator.
@@ -61,10 +58,10 @@ def read_pair(
     else:
         motion, origin = _state_dict(motion_path), motion_path
     spec = _recognise(image, motion, generator_path, origin)
-    networks = checkpoint.build_blank(spec)
-    checkpoint.fill(networks[0], motion, f"{origin} (motion network)")
-    checkpoint.fill(networks[1], image, f"{generator_path} (image generator)")
-    return spec, *networks
+    network, generator = checkpoint.build_blank(spec)
+    checkpoint.fill(network, motion, f"{origin} (motion network)")
+    checkpoint.fill(generator, image, f"{generator_path} (image generator)")
+    return spec, checkpoint.tensors_of(network, generator)
 
 
 def pair_sha256(generator_path: Path, motion_path: Path | None) -> str:

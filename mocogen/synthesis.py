@@ -12,40 +12,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from . import checkpoint, latents
-from .devices import choose_device
+from .backends import Backend, Floats, open_backend
 from .errors import UsageError
-from .generator import Generator, to_pixels
-from .motion import MotionNetwork
 from .requests import MAX_SEED
 from .spec import NOISE_MODES, ModelSpec
 
 Frames = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """The fixed shapes: the generator makes ``images`` frames at once, the motion network
-    ``steps`` frames of ``clips`` clips. Chosen by measurement (``benchmarks/blocks.py``).
-    """
-
-    images: int
-    clips: int
-    steps: int
-
-
-_BLOCKS = {
-    "cpu": Blocks(images=16, clips=8, steps=16),
-    "cuda": Blocks(images=256, clips=64, steps=16),
-    "mps": Blocks(images=64, clips=16, steps=16),
-}
 
 _LONG = 4096
 """Clips of more frames than this are unrolled one by one, so that memory stays bounded."""
@@ -76,27 +53,14 @@ class Model:
 
     Attributes:
         spec: what the checkpoint says of itself.
-        device: where the networks run.
+        backend: what computes the networks.
         sha256: hash of the checkpoint file, or None for networks that came from elsewhere.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        motion: MotionNetwork,
-        generator: Generator,
-        device: str | torch.device = "auto",
-        sha256: str | None = None,
-    ) -> None:
+    def __init__(self, spec: ModelSpec, backend: Backend, sha256: str | None = None) -> None:
         self.spec = spec
+        self.backend = backend
         self.sha256 = sha256
-        self.device = choose_device(str(device))
-        self.blocks = _BLOCKS[self.device.type]
-        self._motion = motion.eval().requires_grad_(False).to(self.device)
-        # Channels-last is a third faster than the default layout on CPUs, and what tensor
-        # cores want.
-        self._generator = generator.folded().to(self.device)
-        self._generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def clip(
         self,
@@ -129,10 +93,11 @@ class Model:
         mode = noise_mode or spec.noise_mode
         if mode not in NOISE_MODES:
             raise UsageError(f"unknown noise mode {mode!r}: use one of {', '.join(NOISE_MODES)}")
-        if mode == "feedback" and spec.noise != self._motion.motion_size:
+        output = spec.motion if spec.head else spec.hidden
+        if mode == "feedback" and spec.noise != output:
             raise UsageError(
                 f"noise mode feedback needs noise and motion vectors of one length; checkpoint "
-                f"{spec.name} has {spec.noise} and {self._motion.motion_size}"
+                f"{spec.name} has {spec.noise} and {output}"
             )
         return Clip(seed, frames, index, mode)
 
@@ -158,8 +123,6 @@ class Model:
         request = self.clip(seed, frames, action, noise_mode)
         return np.concatenate([block for _, block in self.stream([request])])
 
-    # As a decorator, it holds only while this code runs, not in the caller's between two yields.
-    @torch.inference_mode()
     def stream(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Frames]]:
         """Frames of many clips, in order and a few at a time.
 
@@ -167,14 +130,10 @@ class Model:
         complete when as many frames as it asked for have come. Memory does not grow with the
         length of a clip or the number of clips.
         """
-        yield from self._render(self._latents(clips))
-
-    def _render(self, codes: Iterator[tuple[Clip, Tensor]]) -> Iterator[tuple[Clip, Frames]]:
-        """Latents of (n, input) a clip to frames, through blocks of exactly ``images``."""
-        size = self.blocks.images
-        waiting: list[tuple[Clip, Tensor]] = []
+        size = self.backend.blocks.images
+        waiting: list[tuple[Clip, Floats]] = []
         filled = 0
-        for clip, latent in codes:
+        for clip, latent in self._latents(clips):
             while len(latent):
                 part, latent = latent[: size - filled], latent[size - filled :]
                 waiting.append((clip, part))
@@ -185,85 +144,86 @@ class Model:
         if waiting:
             yield from self._block(waiting)
 
-    def _block(self, parts: list[tuple[Clip, Tensor]]) -> Iterator[tuple[Clip, Frames]]:
-        latent = torch.cat([part for _, part in parts])
-        padding = self.blocks.images - len(latent)
-        if padding:
-            latent = torch.cat([latent, latent.new_zeros(padding, latent.shape[1])])
-        latent = latent[:, :, None, None].contiguous(memory_format=torch.channels_last)
-        pixels = to_pixels(self._generator(latent), *self.spec.pixel_range).cpu().numpy()
+    def _block(self, parts: list[tuple[Clip, Floats]]) -> Iterator[tuple[Clip, Frames]]:
+        """Latents of (n, input) a clip to frames, through a block of exactly ``images``."""
+        latent = np.concatenate([part for _, part in parts])
+        pixels = self.backend.images(_padded(latent, self.backend.blocks.images))
         start = 0
         for clip, part in parts:
             yield clip, pixels[start : start + len(part)]
             start += len(part)
 
-    def _latents(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Tensor]]:
+    def _latents(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Floats]]:
         """The generator's inputs, (n, input) at a time, clip after clip."""
-        for group in _groups(clips, self.blocks.clips):
+        for group in _groups(clips, self.backend.blocks.clips):
             if len(group) == 1:
                 for codes in self._motion_codes(group):
                     yield group[0], self._assemble(group[0], codes[:, 0])
             else:
-                codes = torch.cat(list(self._motion_codes(group)))
+                codes = np.concatenate(list(self._motion_codes(group)))
                 for row, clip in enumerate(group):
                     yield clip, self._assemble(clip, codes[: clip.frames, row])
 
-    def _motion_codes(self, group: list[Clip]) -> Iterator[Tensor]:
+    def _motion_codes(self, group: list[Clip]) -> Iterator[Floats]:
         """Motion codes of a group, (n, clips, motion) at a time, up to its longest clip."""
-        spec, blocks, motion = self.spec, self.blocks, self._motion
+        spec, backend, blocks = self.spec, self.backend, self.backend.blocks
         longest = max(clip.frames for clip in group)
         mode = group[0].noise_mode
+
+        def stacked(rows: Iterable[Floats]) -> Floats:
+            """Arrays of the group's clips as one, padded to a full block of clips."""
+            return _padded(np.stack(list(rows)), blocks.clips)
+
         category = None
-        if motion.categories:
-            rows = [clip.action or 0 for clip in group] + [0] * (blocks.clips - len(group))
-            category = torch.tensor(rows, device=self.device)
-        state: Any = None
+        if spec.motion_categories:
+            category = np.zeros(blocks.clips, np.int64)
+            category[: len(group)] = [clip.action or 0 for clip in group]
+        hidden = None
         if spec.initial_state == "normal":
-            hidden = self._stack(latents.initial_state(c.seed, spec.hidden) for c in group)
-            zeros = torch.zeros_like(hidden)
-            state = (hidden, zeros) if spec.cell == "lstm" else hidden
-        fixed = self._stack(latents.noise(c.seed, 0, 1, spec.noise)[0] for c in group)
-        if mode == "feedback" and state is not None:
-            state = (fixed, state)
+            hidden = stacked(latents.initial_state(c.seed, spec.hidden) for c in group)
+        state = backend.start(hidden)
+        fixed = stacked(latents.noise(c.seed, 0, 1, spec.noise)[0] for c in group)
         for first in range(0, longest, blocks.steps):
             if mode == "feedback":
-                codes, state = motion.feed_back(fixed, blocks.steps, category, state)
+                codes, fixed, state = backend.feed_back(fixed, category, state)
+            elif mode == "constant":
+                repeated = np.broadcast_to(fixed, (blocks.steps, *fixed.shape))
+                codes, state = backend.unroll(repeated, category, state)
             else:
-                if mode == "constant":
-                    inputs = fixed
-                else:
-                    inputs = self._stack(
-                        latents.noise(c.seed, first, blocks.steps, spec.noise) for c in group
-                    ).transpose(0, 1)
-                codes, state = motion.unroll(inputs, blocks.steps, category, state)
+                inputs = stacked(
+                    latents.noise(c.seed, first, blocks.steps, spec.noise) for c in group
+                )
+                codes, state = backend.unroll(inputs.swapaxes(0, 1), category, state)
             yield codes[: longest - first]
 
-    def _stack(self, rows: Iterable[NDArray[np.float32]]) -> Tensor:
-        """Arrays of a group's clips as one tensor, padded with zeros to a full block of clips."""
-        filled = np.stack(list(rows))
-        padded = np.zeros((self.blocks.clips, *filled.shape[1:]), np.float32)
-        padded[: len(filled)] = filled
-        return torch.from_numpy(padded).to(self.device)
-
-    def _assemble(self, clip: Clip, codes: Tensor) -> Tensor:
+    def _assemble(self, clip: Clip, codes: Floats) -> Floats:
         """Put motion codes (n, motion), the content and the category in the generator's order."""
-        n = len(codes)
-        parts = {"motion": codes}
-        content = torch.from_numpy(latents.content(clip.seed, self.spec.content))
-        parts["content"] = content.to(self.device).expand(n, -1)
-        if self.spec.generator_categories:
-            one_hot = torch.zeros(self.spec.generator_categories, device=self.device)
-            one_hot[clip.action or 0] = 1
-            parts["category"] = one_hot.expand(n, -1)
-        return torch.cat([parts[name] for name in self.spec.latent_order], dim=1)
+        spec = self.spec
+        parts = {"motion": codes, "content": latents.content(clip.seed, spec.content)[None]}
+        if spec.generator_categories:
+            one_hot = np.zeros((1, spec.generator_categories), np.float32)
+            one_hot[0, clip.action or 0] = 1
+            parts["category"] = one_hot
+        wide = [np.broadcast_to(p, (len(codes), p.shape[1])) for p in parts.values()]
+        ordered = dict(zip(parts, wide, strict=True))
+        return np.concatenate([ordered[name] for name in spec.latent_order], axis=1)
+
+
+def _padded(rows: Floats, count: int) -> Floats:
+    """Rows of (n, ...) with zeros after them: (count, ...)."""
+    if len(rows) == count:
+        return rows
+    filled = np.zeros((count, *rows.shape[1:]), np.float32)
+    filled[: len(rows)] = rows
+    return filled
 
 
 def _groups(clips: Iterable[Clip], size: int) -> Iterator[list[Clip]]:
     """Runs of clips that can be unrolled together: one noise mode, none of them long."""
     pending = iter(clips)
-    group: list[Clip] = []
     # A few clips are looked ahead of the frames, never the whole (possibly endless) request.
     while batch := list(islice(pending, size)):
+        group: list[Clip] = []
         for clip in batch:
             alone = clip.frames > _LONG
             if group and (alone or clip.noise_mode != group[0].noise_mode):
@@ -275,19 +235,21 @@ def _groups(clips: Iterable[Clip], size: int) -> Iterator[list[Clip]]:
                 group = []
         if group:
             yield group
-            group = []
 
 
-def load(name_or_path: str | Path = checkpoint.DEFAULT, device: str = "auto") -> Model:
+def load(
+    name_or_path: str | Path = checkpoint.DEFAULT, device: str = "auto", backend: str = "auto"
+) -> Model:
     """Load a checkpoint by the name of a shipped one or by its path.
 
     Args:
         name_or_path: "weizmann", or a .safetensors file that mocogen wrote.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        backend: "auto", "torch" or "openvino"; see :func:`mocogen.backends.open_backend`.
 
     Raises:
-        MocogenError: there is no such checkpoint or device, or the file does not fit.
+        MocogenError: there is no such checkpoint, device or backend, or the file does not fit.
     """
     path = checkpoint.find(name_or_path)
-    target = choose_device(device)
-    return Model(*checkpoint.load(path), device=target, sha256=checkpoint.sha256(path))
+    spec, tensors = checkpoint.read(path)
+    return Model(spec, open_backend(backend, device, spec, tensors), checkpoint.sha256(path))

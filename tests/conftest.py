@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from mocogen import checkpoint
 from mocogen.spec import ModelSpec
 
 ROOT = Path(__file__).parent.parent
+BACKENDS = ["torch"] + ["openvino"] * (importlib.util.find_spec("openvino") is not None)
 DATA = ROOT.parent / "shared" / "data"
 
 

@@ -15,6 +15,8 @@ from PIL import Image
 from mocogen import __version__
 from mocogen.cli import main
 
+from .conftest import BACKENDS
+
 HEAVY = ("torch", "numpy", "imageio", "PIL", "av", "safetensors", "rich")
 
 
@@ -213,6 +215,32 @@ def test_info_does_not_pay_for_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.skipif("openvino" not in BACKENDS, reason="OpenVINO is not installed")
+def test_a_clip_does_not_pay_for_torch(tmp_path: Path):
+    program = (
+        "import sys; sys.argv = ['mocogen', 'sample', '--device', 'cpu', '--out', 'c.gif', '-q']\n"
+        "from mocogen.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as ending: print(ending.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.strip() in ("0 False", "None False"), done.stdout + done.stderr
+    assert (tmp_path / "c.gif").exists()
+
+
+def test_a_backend_is_named_or_refused(run, tiny: Path):
+    common = ("sample", "--checkpoint", tiny, "--frames", 2, "--out", "c.npy", "--seed", 1)
+    assert run(*common, "--backend", "torch").returncode == 0
+    unknown = run(*common, "--backend", "jax")
+    assert unknown.returncode == 2
+    assert "auto, torch, openvino" in unknown.stderr
+    wrong = run(*common, "--backend", "openvino", "--device", "cuda")
+    assert wrong.returncode == 2
+    assert "runs on the CPU" in wrong.stderr
 
 
 def test_training_without_its_extra_says_what_to_install():

@@ -10,7 +10,10 @@ from torch import nn
 
 import mocogen
 from mocogen import MocogenError, UsageError, foreign, latents
+from mocogen.backends import open_backend
 from mocogen.generator import Generator
+
+from .conftest import BACKENDS
 
 
 def course_generator(path: Path, image_size: int = 64, inputs: int = 60) -> Path:
@@ -36,20 +39,20 @@ def authors_module(path: Path, categories: int) -> Path:
     return path
 
 
-def model_of(image: Path, motion: Path | None) -> mocogen.Model:
-    return mocogen.Model(*foreign.read_pair(image, motion), "cpu")
+def model_of(image: Path, motion: Path | None, backend: str) -> mocogen.Model:
+    spec, tensors = foreign.read_pair(image, motion)
+    return mocogen.Model(spec, open_backend(backend, "cpu", spec, tensors))
 
 
 def motion_codes(model: mocogen.Model, seed: int, frames: int) -> np.ndarray:
-    with torch.inference_mode():
-        latent = torch.cat([codes for _, codes in model._latents([model.clip(seed, frames)])])
-    return latent.numpy()
+    return np.concatenate([codes for _, codes in model._latents([model.clip(seed, frames)])])
 
 
-def test_the_courses_pair(image: Path, data: Path):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_courses_pair(image: Path, data: Path, backend: str):
     """One noise vector for the whole clip; torch's own LSTM cell gives the same motion."""
     weights = data / "course" / "LSTM-120000.model"
-    model = model_of(image, weights)
+    model = model_of(image, weights, backend)
     spec = model.spec
     assert (spec.cell, spec.noise_mode, spec.pixel_range) == ("lstm", "constant", (0.0, 1.0))
     assert (spec.motion, spec.content, spec.image_size) == (10, 50, 64)
@@ -72,10 +75,11 @@ def test_the_courses_pair(image: Path, data: Path):
     assert np.array_equal(got[0, 10:], latents.content(3, 50))
 
 
-def test_dlhacks_pair(image: Path, data: Path):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dlhacks_pair(image: Path, data: Path, backend: str):
     """The GRU is fed with its own linear output, ahead of the batch norm."""
     weights = data / "dlhacks" / "GRU_epoch-120000.model"
-    model = model_of(image, weights)
+    model = model_of(image, weights, backend)
     assert (model.spec.cell, model.spec.noise_mode) == ("gru", "feedback")
 
     state = torch.load(weights, map_location="cpu", weights_only=True)
@@ -94,9 +98,10 @@ def test_dlhacks_pair(image: Path, data: Path):
 
 
 @pytest.mark.parametrize("categories", [0, 6])
-def test_the_authors_own_layout(tmp_path: Path, categories: int):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_authors_own_layout(tmp_path: Path, categories: int, backend: str):
     """Content first, then the category, then a GRU's bare state that starts from noise."""
-    model = model_of(authors_module(tmp_path / "authors.pt", categories), None)
+    model = model_of(authors_module(tmp_path / "authors.pt", categories), None, backend)
     spec = model.spec
     assert (spec.initial_state, spec.noise_mode, spec.head) == ("normal", "per-frame", False)
     assert len(spec.actions) == categories

@@ -9,10 +9,13 @@ import torch
 import mocogen
 from mocogen import UsageError, synthesis
 
+from .conftest import BACKENDS
 
-@pytest.fixture(scope="module")
-def model() -> mocogen.Model:
-    return mocogen.load("weizmann", device="cpu")
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def model(request: pytest.FixtureRequest) -> mocogen.Model:
+    """Everything here is true of every backend."""
+    return mocogen.load("weizmann", "cpu", request.param)
 
 
 def test_the_front_door(model: mocogen.Model):
@@ -65,7 +68,7 @@ def test_the_stream_reads_no_more_requests_than_it_needs(model: mocogen.Model):
             yield model.clip(asked, 1)
 
     next(model.stream(endless()))
-    assert asked <= 2 * max(model.blocks.images, model.blocks.clips)
+    assert asked <= 2 * max(model.backend.blocks.images, model.backend.blocks.clips)
 
 
 def test_the_callers_code_runs_in_its_own_gradient_mode(model: mocogen.Model):
@@ -77,16 +80,29 @@ def test_the_callers_code_runs_in_its_own_gradient_mode(model: mocogen.Model):
     assert not torch.is_inference_mode_enabled()
 
 
-def test_other_thread_counts_stay_within_one_grey_level(model: mocogen.Model):
+def test_backends_and_thread_counts_stay_within_one_grey_level(model: mocogen.Model):
     before = torch.get_num_threads()
+    plain = mocogen.load("weizmann", "cpu", "torch")
     try:
         torch.set_num_threads(1)
-        one = model.sample(32, seed=4).astype(int)
+        one = plain.sample(64, seed=4).astype(int)
         torch.set_num_threads(2)
-        two = model.sample(32, seed=4).astype(int)
+        two = plain.sample(64, seed=4).astype(int)
     finally:
         torch.set_num_threads(before)
     assert np.abs(one - two).max() <= 1
+    assert np.abs(one - model.sample(64, seed=4)).max() <= 1
+
+
+def test_long_unrolls_of_backends_stay_together():
+    """Rounding differences neither grow nor add up over a thousand frames."""
+    if "openvino" not in BACKENDS:
+        pytest.skip("OpenVINO is not installed")
+    ends = [
+        list(m.stream([m.clip(2, 1000)]))[-1][1].astype(int)
+        for m in (mocogen.load("weizmann", "cpu", name) for name in BACKENDS)
+    ]
+    assert np.abs(ends[0] - ends[1]).max() <= 1
 
 
 def test_content_and_motion_and_action_come_from_the_seed(model: mocogen.Model):
@@ -164,5 +180,5 @@ def test_a_device_that_is_not_there():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_gpu_stays_within_one_grey_level(model: mocogen.Model):
-    on_gpu = mocogen.load("weizmann", device="cuda").sample(48, seed=4).astype(int)
+    on_gpu = mocogen.load("weizmann", "cuda", "torch").sample(48, seed=4).astype(int)
     assert np.abs(on_gpu - model.sample(48, seed=4)).max() <= 1

@@ -25,6 +25,7 @@ Motion = Annotated[
     Path | None, typer.Option(help="The motion network that belongs to --generator.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Backend = Annotated[str, typer.Option(help="auto, torch or openvino (CPU).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
@@ -43,17 +44,23 @@ def check_source(checkpoint: str | None, generator: Path | None, motion: Path | 
 
 
 def load_model(
-    checkpoint: str | None, generator: Path | None, motion: Path | None, device: str
+    checkpoint: str | None,
+    generator: Path | None,
+    motion: Path | None,
+    device: str,
+    backend: str,
 ) -> tuple[Model, dict[str, Any]]:
     """The model that the options name, and those options for a clip's record."""
     from .. import synthesis
 
     if generator is None:
         name = checkpoint or DEFAULT
-        return synthesis.load(name, device), {"checkpoint": name}
+        return synthesis.load(name, device, backend), {"checkpoint": name}
     from .. import foreign
+    from ..backends import open_backend
 
-    networks = foreign.read_pair(generator, motion)
-    model = synthesis.Model(*networks, device, foreign.pair_sha256(generator, motion))
+    spec, tensors = foreign.read_pair(generator, motion)
+    networks = open_backend(backend, device, spec, tensors)
+    model = synthesis.Model(spec, networks, foreign.pair_sha256(generator, motion))
     source = {"generator": str(generator), "motion": str(motion) if motion else None}
     return model, source

@@ -24,9 +24,9 @@ def convert(
         raise UsageError(f"--out {out}: a checkpoint's name ends in .safetensors")
     from .. import checkpoint, foreign
 
-    spec, motion_network, image_generator = foreign.read_pair(generator, motion)
+    spec, tensors = foreign.read_pair(generator, motion)
     spec = replace(spec, name=name or out.stem)
-    checkpoint.save(out, spec, motion_network, image_generator, half=False)
+    checkpoint.save(out, spec, *checkpoint.networks(spec, tensors), half=False)
     if not quiet:
         common.say(
             f"{out}: {spec.cell.upper()} motion network, {spec.noise_mode} noise, "

@@ -51,6 +51,7 @@ def sample(
     generator: common.Generator = None,
     motion: common.Motion = None,
     device: common.Device = "auto",
+    backend: common.Backend = "auto",
     form: Annotated[
         str,
         typer.Option(
@@ -131,7 +132,7 @@ def sample(
     unit = shard_size if shards else 1
     requests, total = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
-    model, source = common.load_model(checkpoint, generator, motion, device)
+    model, source = common.load_model(checkpoint, generator, motion, device, backend)
     from ..batch import FileSink, PipeSink, Sink, plan, remaining, render
     from .report import Report
 

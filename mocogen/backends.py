@@ -1,0 +1,114 @@
+"""What computes the networks: torch on any device, or OpenVINO on a CPU.
+
+A backend works on numpy arrays in blocks of one fixed shape. Latents are made before it, in
+numpy, so they are the same bits for every backend; frames differ by one grey level at most.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import MocogenError, UsageError
+from .spec import ModelSpec
+
+Floats = NDArray[np.float32]
+Tensors = dict[str, Floats]
+State = Any
+"""What a backend carries from one block of frames to the next."""
+
+NAMES = ("auto", "torch", "openvino")
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The fixed shapes: the generator makes ``images`` frames at once, the motion network
+    ``steps`` frames of ``clips`` clips. Chosen by measurement (``benchmarks/blocks.py``).
+    """
+
+    images: int
+    clips: int
+    steps: int
+
+
+CPU_BLOCKS = Blocks(images=16, clips=8, steps=16)
+
+
+class Backend(Protocol):
+    """The two networks of a checkpoint on one device.
+
+    Attributes:
+        name: "torch" or "openvino".
+        device: what the networks run on, such as "cpu" or "cuda:0".
+        blocks: the shapes that :meth:`unroll` and :meth:`images` want.
+    """
+
+    name: str
+    device: str
+    blocks: Blocks
+
+    def start(self, hidden: Floats | None) -> State:
+        """A state before the first frame: zeros, or ``hidden`` of (clips, hidden) for h."""
+
+    def unroll(
+        self, noise: Floats, category: NDArray[np.int64] | None, state: State
+    ) -> tuple[Floats, State]:
+        """Noise (steps, clips, noise) and actions (clips,) to codes (steps, clips, motion)."""
+
+    def feed_back(
+        self, inputs: Floats, category: NDArray[np.int64] | None, state: State
+    ) -> tuple[Floats, Floats, State]:
+        """As :meth:`unroll` from inputs of (clips, noise), the network's output being its next
+        input; returns the codes, the next inputs and the state."""
+
+    def images(self, latents: Floats) -> NDArray[np.uint8]:
+        """Latents of (images, input) to frames, uint8 of (images, height, width, 3)."""
+
+
+def open_backend(name: str, device: str, spec: ModelSpec, tensors: Tensors) -> Backend:
+    """A backend for the networks of a checkpoint.
+
+    ``auto`` is OpenVINO where it is installed and the networks run on a CPU: it starts a
+    second sooner than torch and is as fast afterwards (docs/speed.md). It never depends on
+    what is to be sampled, for a clip is its seed.
+
+    Args:
+        name: one of ``NAMES``.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        spec: sizes of the networks.
+        tensors: their parameters, as :func:`mocogen.checkpoint.read` gives them.
+
+    Raises:
+        UsageError: unknown names, or a backend that cannot run on the device.
+        MocogenError: the backend or the device is not there.
+    """
+    if name not in NAMES:
+        raise UsageError(f"unknown backend {name!r}: use one of {', '.join(NAMES)}")
+    installed = importlib.util.find_spec("openvino") is not None
+    on_cpu = device == "cpu" or (device == "auto" and not _may_have_gpu())
+    if name == "openvino":
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"backend openvino runs on the CPU, not on {device}: use torch there")
+        if not installed:
+            raise MocogenError("backend openvino is not installed: run `pip install openvino`")
+    if name == "openvino" or (name == "auto" and on_cpu and installed):
+        from .openvino_backend import OpenVinoBackend
+
+        return OpenVinoBackend(spec, tensors)
+    from .torch_backend import TorchBackend
+
+    return TorchBackend(spec, tensors, device)
+
+
+def _may_have_gpu() -> bool:
+    """Whether torch should be asked for a GPU: a look that takes no second, unlike torch."""
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    return Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi") is not None
