@@ -32,6 +32,21 @@ def test_what_is_saved_is_loaded(tiny: Path, tmp_path: Path):
             assert torch.equal(value, after.state_dict()[key]), key
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"actions": ("a", "b"), "image_size": 64, "width": 8},
+        {"cell": "gru", "head": False, "motion": 8},
+        {"actions": ("a",), "latent_order": ("content", "category", "motion")},
+    ],
+)
+def test_the_layout_is_that_of_the_networks(options: dict):
+    spec = ModelSpec(**{"content": 5, "noise": 3, "hidden": 8, "motion": 4, "width": 4, **options})
+    tensors = checkpoint.tensors_of(*checkpoint.build(spec))
+    assert {k: v.shape for k, v in tensors.items()} == checkpoint.layout(spec)
+
+
 def test_half_storage_keeps_statistics_in_full(tiny: Path):
     for key, value in load_file(tiny).items():
         assert value.dtype == (torch.float16 if value.dim() > 1 else torch.float32), key
