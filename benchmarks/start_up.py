@@ -64,7 +64,7 @@ def main() -> None:
         line = f"{seconds:6.2f} s  {name}"
         if name in AGAINST:
             base = medians[AGAINST[name]]
-            line += f"   (+{seconds - base:.2f} s, {seconds / base:.2f} times {AGAINST[name]})"
+            line += f"   ({seconds - base:+.2f} s, {seconds / base:.2f} times {AGAINST[name]})"
         print(line)
 
 
