@@ -47,6 +47,7 @@ class ModelSpec:
         data: what it was trained on.
         license: the terms of the weights, as far as they are known.
         training: how it was trained (recipe, seed, hours, versions, ...), free of form.
+        format: version of the metadata itself.
     """
 
     content: int
@@ -67,6 +68,7 @@ class ModelSpec:
     data: str = "unknown"
     license: str = "unknown"
     training: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
 
     @property
     def generator_categories(self) -> int:
@@ -79,7 +81,7 @@ class ModelSpec:
         return 0 if "category" in self.latent_order else len(self.actions)
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **asdict(self)})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -90,7 +92,7 @@ class ModelSpec:
         """
         try:
             values = json.loads(text)
-            version = int(values.pop("format"))
+            version = int(values["format"])
         except (ValueError, TypeError, KeyError, AttributeError):
             raise MocogenError("its metadata cannot be read: it is damaged") from None
         if version > FORMAT:
@@ -106,12 +108,17 @@ class ModelSpec:
         except TypeError as error:
             missing = str(error).partition(": ")[2] or "required entries"
             raise MocogenError(f"its metadata lacks {missing}") from None
-        spec._check()
+        try:
+            spec._check()
+        except (TypeError, IndexError):  # a list where a number should be, and the like
+            raise MocogenError("its metadata has values of the wrong kind") from None
         return spec
 
     def _check(self) -> None:
         sizes = ("content", "noise", "hidden", "motion", "width", "image_size")
         wrong = [n for n in sizes if type(getattr(self, n)) is not int or getattr(self, n) < 1]
+        if self.image_size % 16 or self.image_size < 32:
+            wrong.append("image_size")
         parts = set(self.latent_order)
         if not {"motion", "content"} <= parts <= set(LATENT_PARTS) or len(parts) != len(
             self.latent_order
@@ -135,7 +142,8 @@ class ModelSpec:
         if not isinstance(self.fps, int | float) or not 0 < self.fps <= 1000:
             wrong.append("fps")
         low_high = self.pixel_range
-        if len(low_high) != 2 or not low_high[0] < low_high[1]:
+        numbers = all(isinstance(value, int | float) for value in low_high)
+        if not numbers or len(low_high) != 2 or not low_high[0] < low_high[1]:
             wrong.append("pixel_range")
         if wrong:
             named = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
