@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape, unescape
 
 from . import __version__
 from .errors import MocogenError
