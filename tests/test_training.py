@@ -147,6 +147,13 @@ def test_a_finished_run_is_not_overwritten(run: Path, clip_folder: Path) -> None
         train(clip_folder, run, tiny("run.stages=generator"), "cpu")
 
 
+def test_stages_of_a_resumed_run_hold_for_one_call(run: Path, clip_folder: Path) -> None:
+    before = (run / "config.toml").read_text()
+    assert len(load_config(str(run / "config.toml")).run.stages) == 3
+    train(clip_folder, run, tiny("run.stages=motion"), "cpu", resume=True)
+    assert (run / "config.toml").read_text() == before
+
+
 def test_only_one_process_trains_in_a_folder(run: Path, clip_folder: Path) -> None:
     with only_one(run), pytest.raises(MocogenError, match="another process is training"):
         train(clip_folder, run, tiny("run.stages=generator"), "cpu", resume=True)

@@ -20,7 +20,7 @@ from ..devices import choose_device
 from ..errors import UsageError
 from ..files import atomic_path, lock, write_errors
 from ..generator import Generator
-from .config import TrainConfig, to_toml
+from .config import TrainConfig, load_config, to_toml
 from .data import load_clips
 from .export import write_checkpoint
 from .loop import Context, Reporter, Silent, Stage, drive, state_path
@@ -89,7 +89,7 @@ def train(
     context = Context(config, clips, fabric, out, tell)
     with only_one(out) if leads else nullcontext():
         if leads:
-            _describe(context, data, device)
+            _describe(context, data, device, _recorded(config, out, resume))
         for name in config.run.stages:
             # As soon as both networks are there, every saved state also becomes a checkpoint.
             publish = None if name == "generator" else partial(write_checkpoint, context)
@@ -196,7 +196,16 @@ def _stage(name: str, context: Context) -> Stage:
     return JointStage(context)
 
 
-def _describe(context: Context, data: Path, device: str) -> None:
+def _recorded(config: TrainConfig, folder: Path, resume: bool) -> TrainConfig:
+    """The configuration as the folder keeps it: a resumed run's ``--stages`` hold for one call."""
+    before = folder / "config.toml"
+    if not (resume and before.exists()):
+        return config
+    stages = load_config(str(before)).run.stages
+    return replace(config, run=replace(config.run, stages=stages))
+
+
+def _describe(context: Context, data: Path, device: str, config: TrainConfig) -> None:
     """What is needed to repeat the run: configuration, data, versions."""
     folder, clips = context.folder, context.clips
     about = {
@@ -207,7 +216,7 @@ def _describe(context: Context, data: Path, device: str) -> None:
         "files": clips.listing(),
         "skipped": clips.skipped,
     }
-    _write(folder / "config.toml", to_toml(context.config))
+    _write(folder / "config.toml", to_toml(config))
     _write(folder / "data.json", json.dumps(about, indent=1))
     machine = {
         "versions": versions(),
