@@ -105,7 +105,8 @@ class GeneratorConfig:
         encoder_width, encoder_freeze: channels of the motion encoder's first layer, and the
             fraction after which it no longer changes.
         discriminator_width, discriminator_size, discriminator_start: channels of its first
-            layer, the size in pixels at which it looks at frames, and when it starts.
+            layer, the size in pixels at which it looks at frames (what is finer than that is
+            judged by nobody), and when it starts.
         l1, edges, adversarial, features, identity, action, cycle: weights of the losses
             (see :mod:`mocogen.training.losses`).
     """
