@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "weizmann"
 _KEY = "mocogen"
+_DTYPES = ("F16", "F32")
 
 
 def shipped_folder() -> Path:
@@ -170,15 +171,23 @@ def read(path: Path) -> tuple[ModelSpec, Tensors]:
     """A checkpoint's spec and its tensors as float32 arrays, without torch.
 
     Raises:
-        MocogenError: the file is no checkpoint of mocogen's, or tensors are missing,
-            unexpected or of another shape than its metadata says.
+        MocogenError: the file is no checkpoint of mocogen's, tensors are missing, unexpected
+            or of another shape than its metadata says, or their values are impossible.
     """
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
     spec = read_spec(path)
-    tensors = load_file(path)
-    check(layout(spec), {k: v.shape for k, v in tensors.items()}, str(path))
-    return spec, {key: value.astype("float32") for key, value in tensors.items()}
+    with safe_open(path, framework="numpy") as file:
+        kinds = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        check(layout(spec), {k: tuple(v.get_shape()) for k, v in kinds.items()}, str(path))
+        strange = [k for k, v in kinds.items() if v.get_dtype() not in _DTYPES]
+        if strange:
+            raise MocogenError(
+                f"cannot use {path}: tensors that are not of {', '.join(_DTYPES)}: {_some(strange)}"
+            )
+        tensors = {key: file.get_tensor(key).astype("float32") for key in kinds}
+    check_values(tensors, str(path))
+    return spec, tensors
 
 
 def load(path: Path) -> tuple[ModelSpec, MotionNetwork, Generator]:
@@ -263,6 +272,22 @@ def check(
     ]
     if faults:
         raise MocogenError(f"cannot use {where}: tensors {'; '.join(faults)}")
+
+
+def check_values(tensors: Tensors, where: str) -> None:
+    """Refuse what no training ends in and no picture comes of.
+
+    Raises:
+        MocogenError: names tensors with values that are not finite, or variances below 0.
+    """
+    import numpy as np
+
+    broken = [key for key, value in tensors.items() if not np.isfinite(value).all()]
+    if broken:
+        raise MocogenError(f"cannot use {where}: values that are not finite in {_some(broken)}")
+    below = [k for k, v in tensors.items() if k.endswith("running_var") and (v < 0).any()]
+    if below:
+        raise MocogenError(f"cannot use {where}: variances below 0 in {_some(below)}")
 
 
 def save(

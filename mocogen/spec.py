@@ -92,8 +92,10 @@ class ModelSpec:
         """
         try:
             values = json.loads(text)
-            version = int(values["format"])
-        except (ValueError, TypeError, KeyError, AttributeError):
+            version = values["format"]
+            if type(version) is not int or version < 1:
+                raise ValueError
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise MocogenError("its metadata cannot be read: it is damaged") from None
         if version > FORMAT:
             raise MocogenError(
@@ -109,12 +111,19 @@ class ModelSpec:
             missing = str(error).partition(": ")[2] or "required entries"
             raise MocogenError(f"its metadata lacks {missing}") from None
         try:
-            spec._check()
+            spec.check()
+        except MocogenError as error:
+            raise MocogenError(f"its metadata has {error}") from None
         except (TypeError, IndexError):  # a list where a number should be, and the like
             raise MocogenError("its metadata has values of the wrong kind") from None
         return spec
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse values that no networks can be built from.
+
+        Raises:
+            MocogenError: names them.
+        """
         sizes = ("content", "noise", "hidden", "motion", "width", "image_size")
         wrong = [n for n in sizes if type(getattr(self, n)) is not int or getattr(self, n) < 1]
         if self.image_size % 16 or self.image_size < 32:
@@ -135,16 +144,23 @@ class ModelSpec:
         ]
         # These become parts of file names, which must not lead elsewhere.
         plain = re.compile(r"\w[\w .+-]*")
-        if not all(isinstance(a, str) and plain.fullmatch(a) for a in self.actions):
+        names = self.actions
+        if (
+            not isinstance(names, tuple)
+            or not all(isinstance(a, str) and plain.fullmatch(a) for a in names)
+            or len(set(names)) != len(names)
+        ):
             wrong.append("actions")
         if not isinstance(self.name, str) or not plain.fullmatch(self.name):
             wrong.append("name")
-        if not isinstance(self.fps, int | float) or not 0 < self.fps <= 1000:
+        if type(self.head) is not bool:
+            wrong.append("head")
+        if type(self.fps) not in (int, float) or not 0.1 <= self.fps <= 1000:
             wrong.append("fps")
         low_high = self.pixel_range
-        numbers = all(isinstance(value, int | float) for value in low_high)
-        if not numbers or len(low_high) != 2 or not low_high[0] < low_high[1]:
+        numbers = all(type(v) in (int, float) and abs(v) <= 1e6 for v in low_high)
+        if not numbers or len(low_high) != 2 or low_high[1] - low_high[0] < 1e-6:
             wrong.append("pixel_range")
         if wrong:
             named = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
-            raise MocogenError(f"its metadata has impossible values: {named}")
+            raise MocogenError(f"impossible values: {named}")

@@ -1,11 +1,13 @@
 """The checkpoint format: what a good file gives and what a bad one says."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 import mocogen
 from mocogen import MocogenError, checkpoint
@@ -98,16 +100,58 @@ def test_strange_tensors_are_named(tiny: Path, tmp_path: Path):
         ({"pixel_range": [1, 1]}, "pixel_range"),
         ({"pixel_range": ["a", "b"]}, "pixel_range"),
         ({"pixel_range": 7}, "wrong kind"),
+        ({"pixel_range": [False, True]}, "pixel_range"),
+        ({"pixel_range": [float("-inf"), 1]}, "pixel_range"),
+        ({"pixel_range": [0, 1e-300]}, "pixel_range"),
+        ({"format": 1e400}, "damaged"),
+        ({"format": -1}, "damaged"),
+        ({"head": "no"}, "head = 'no'"),
         ({"latent_order": [["motion"], "content"]}, "wrong kind"),
         ({"image_size": 40}, "image_size = 40"),
         ({"image_size": "96"}, "wrong kind"),
         ({"width": 10**9}, "of another shape"),
         ({"fps": 0}, "fps = 0"),
+        ({"fps": float("nan")}, "fps = nan"),
         ({"actions": ["../../up"]}, "actions"),
+        ({"actions": {"hop": 1, "spin": 2}}, "actions"),
+        ({"actions": ["hop", "hop"]}, "actions"),
     ],
 )
 def test_metadata_that_makes_no_sense(tiny: Path, tmp_path: Path, changes: dict, said: str):
     bad = rewrite(tiny, tmp_path / "bad.safetensors", **changes)
+    with pytest.raises(MocogenError, match=said):
+        mocogen.load(bad)
+
+
+def test_metadata_without_end(tiny: Path, tmp_path: Path):
+    bad = tmp_path / "bad.safetensors"
+    save_file(load_file(tiny), bad, {"mocogen": "[" * 100_000})
+    with pytest.raises(MocogenError, match="damaged"):
+        mocogen.load(bad)
+
+
+KERNEL, VARIANCE = "generator.main.3.weight", "motion.bn.running_var"
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "said"),
+    [
+        (KERNEL, lambda t: t * float("nan"), rf"not finite in {KERNEL}"),
+        (KERNEL, lambda t: t / 0, rf"not finite in {KERNEL}"),
+        (VARIANCE, lambda t: -1 - t, rf"below 0 in {VARIANCE}"),
+        (KERNEL, lambda t: t.bfloat16(), rf"not of F16, F32: {KERNEL}"),
+        (KERNEL, lambda t: t.to(torch.float8_e4m3fn), rf"not of F16, F32: {KERNEL}"),
+        (KERNEL, lambda t: t.to(torch.complex64), rf"not of F16, F32: {KERNEL}"),
+        (KERNEL, lambda t: t.to(torch.int64), rf"not of F16, F32: {KERNEL}"),
+        (KERNEL, lambda _: torch.zeros(()), r"of another shape .* \(\) instead of"),
+    ],
+)
+def test_tensors_that_no_training_ends_in(
+    tiny: Path, tmp_path: Path, key: str, change: Callable[[Tensor], Tensor], said: str
+):
+    tensors = load_file(tiny)
+    tensors[key] = change(tensors[key])
+    bad = rewrite(tiny, tmp_path / "bad.safetensors", tensors)
     with pytest.raises(MocogenError, match=said):
         mocogen.load(bad)
 
@@ -119,12 +163,18 @@ def test_files_that_are_no_checkpoints(tiny: Path, tmp_path: Path):
     text.write_text("hello")
     short = tmp_path / "short.safetensors"
     short.write_bytes(tiny.read_bytes()[:-100])
+    endless = tmp_path / "endless.safetensors"
+    endless.write_bytes((2**62).to_bytes(8, "little") + b"{}")
+    empty = tmp_path / "empty.safetensors"
+    empty.touch()
     pickled = tmp_path / "model.pt"
     torch.save({"a": torch.zeros(2)}, pickled)
     for path, said in (
         (stranger, "not a mocogen checkpoint"),
         (text, "not a mocogen checkpoint"),
         (short, "damaged or cut-off"),
+        (endless, "not a mocogen checkpoint"),
+        (empty, "not a mocogen checkpoint"),
         (pickled, "mocogen convert"),
     ):
         with pytest.raises(MocogenError, match=said):
