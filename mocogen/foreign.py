@@ -58,10 +58,10 @@ def read_pair(generator_path: Path, motion_path: Path | None) -> tuple[ModelSpec
     else:
         motion, origin = _state_dict(motion_path), motion_path
     spec = _recognise(image, motion, generator_path, origin)
-    network, generator = checkpoint.build_blank(spec)
-    checkpoint.fill(network, motion, f"{origin} (motion network)")
-    checkpoint.fill(generator, image, f"{generator_path} (image generator)")
-    return spec, checkpoint.tensors_of(network, generator)
+    return spec, {
+        **_arrays(spec, "motion.", motion, f"{origin} (motion network)"),
+        **_arrays(spec, "generator.", image, f"{generator_path} (image generator)"),
+    }
 
 
 def pair_sha256(generator_path: Path, motion_path: Path | None) -> str:
@@ -81,11 +81,46 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} holds pickled code, which mocogen never runs: with the program that made "
             "it, save its state_dict() and use that file"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError):
+    except Exception:  # whatever a damaged file may lead torch into
         raise MocogenError(f"{path} is not a torch-saved state dict, or is damaged") from None
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+    if not isinstance(loaded, dict) or not all(_is_plain(v) for v in loaded.values()):
         raise MocogenError(f"{path} is not a state dict: it holds something else than tensors")
+    # A view may claim to be any size, and would be made so large when it is copied.
+    if sum(v.numel() * v.element_size() for v in loaded.values()) > path.stat().st_size:
+        raise MocogenError(f"{path} is damaged: its tensors are larger than the file")
     return {str(key): value for key, value in loaded.items()}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor of real numbers that numpy can have."""
+    return (
+        isinstance(value, Tensor)
+        and value.device.type == "cpu"
+        and value.layout == torch.strided
+        and not (value.is_quantized or value.is_complex())
+    )
+
+
+def _arrays(spec: ModelSpec, prefix: str, given: dict[str, Tensor], where: str) -> Tensors:
+    """One network's tensors as float32 arrays, by the names that they have in a checkpoint.
+
+    Batch norm's ``num_batches_tracked`` may be missing: sampling never needs it, and files
+    from PyTorch 0.2 do not have it.
+
+    Raises:
+        MocogenError: tensors are missing, unexpected, of another shape, or have values that
+            no training ends in.
+    """
+    wanted = {
+        name.removeprefix(prefix): shape
+        for name, shape in checkpoint.layout(spec).items()
+        if name.startswith(prefix)
+    }
+    found = {k: v for k, v in given.items() if not k.endswith("num_batches_tracked")}
+    checkpoint.check(wanted, {k: tuple(v.shape) for k, v in found.items()}, where)
+    arrays = {name: found[name].detach().float().contiguous().numpy() for name in wanted}
+    checkpoint.check_values(arrays, where)
+    return {prefix + name: array for name, array in arrays.items()}
 
 
 def _expect_generator(image: dict[str, Tensor], path: Path) -> None:
@@ -108,6 +143,11 @@ def _recognise(
             f"{motion_path} is no motion network of a known layout: "
             "it has neither lstm.weight_ih nor gru.weight_ih with its weight_hh"
         )
+    matrices = (f"{cell}.weight_ih", f"{cell}.weight_hh", "linear.weight")
+    if flat := [k for k in matrices if k in motion and motion[k].dim() != 2]:
+        raise MocogenError(
+            f"{motion_path} is no motion network of a known layout: {flat[0]} is no matrix"
+        )
     noise, hidden = motion[f"{cell}.weight_ih"].shape[-1], motion[f"{cell}.weight_hh"].shape[-1]
     authors = image_path == motion_path
     if not authors and "linear.weight" not in motion:
@@ -122,7 +162,7 @@ def _recognise(
         )
     content = min(rest, _AUTHORS_CONTENT) if authors else rest
     category = rest - content
-    return ModelSpec(
+    spec = ModelSpec(
         content=content,
         noise=noise,
         hidden=hidden,
@@ -143,3 +183,8 @@ def _recognise(
         name=re.sub(r"[^\w.+-]", "-", image_path.stem).lstrip(".+-") or "converted",
         data="unknown (weights from elsewhere)",
     )
+    try:
+        spec.check()
+    except MocogenError as error:
+        raise MocogenError(f"cannot use {image_path} with {motion_path}: {error}") from None
+    return spec

@@ -150,10 +150,25 @@ def test_files_that_do_not_fit(tmp_path: Path, image: Path):
 
     (tmp_path / "text.pt").write_text("hello")
     lstm = {f"lstm.{k}": v for k, v in nn.LSTMCell(10, 8).state_dict().items()}
+    kernel = {"main.12.weight": torch.zeros(4, 3, 4, 4)}
+    short = tmp_path / "short.pt"
+    short.write_bytes(image.read_bytes()[:5000])
     for generator, motion, said in (
         (tmp_path / "none.pt", None, "no such file"),
         (tmp_path / "text.pt", None, "not a torch-saved"),
+        (short, None, "not a torch-saved"),
         (saved("list.pt", [1, 2]), None, "not a state dict"),
+        (saved("sparse.pt", {"a": torch.eye(3).to_sparse()}), None, "not a state dict"),
+        (
+            saved("view.pt", {"a": torch.zeros(1).expand(10**6, 10**6)}),
+            None,
+            "larger than the file",
+        ),
+        (
+            saved("small.pt", {**kernel, "main.0.weight": torch.zeros(60, 32, 1, 1)}),
+            saved("motion.pt", {**lstm, "linear.weight": torch.zeros(10, 8)}),
+            "image_size = 16",
+        ),
         (saved("other.pt", {"a": torch.zeros(1)}), None, r"no main\.0\.weight"),
         (image, saved("linear.pt", {"a": torch.zeros(1)}), r"neither lstm\.weight_ih nor gru"),
         (image, saved("half.pt", lstm), r"no linear\.weight"),
@@ -164,12 +179,25 @@ def test_files_that_do_not_fit(tmp_path: Path, image: Path):
         ),
         (
             image,
+            saved("flat.pt", {**lstm, "linear.weight": torch.zeros(())}),
+            r"linear\.weight is no matrix",
+        ),
+        (
+            image,
             saved("bare.pt", {**lstm, "linear.weight": torch.zeros(10, 8)}),
             r"missing linear\.bias, bn\.running_mean, bn\.running_var",
         ),
     ):
         with pytest.raises(MocogenError, match=said):
             foreign.read_pair(generator, motion)
+
+
+def test_values_that_are_not_finite(tmp_path: Path, image: Path, data: Path):
+    state = torch.load(image, weights_only=True)
+    state["main.3.weight"][0, 0, 0, 0] = float("nan")
+    torch.save(state, tmp_path / "nan.pt")
+    with pytest.raises(MocogenError, match=r"not finite in main\.3\.weight"):
+        foreign.read_pair(tmp_path / "nan.pt", data / "course" / "LSTM-120000.model")
 
 
 def test_a_generator_alone_is_not_enough(image: Path):
