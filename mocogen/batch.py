@@ -88,8 +88,10 @@ def check_template(out: str, count: int | None) -> str:
     Raises:
         UsageError: an unknown field or suffix, or several clips that would share a name.
     """
+    if not out:
+        raise UsageError("out is empty: give a file, a folder or a name with {seed} in it")
     if out.endswith(("/", "\\")) or Path(out).is_dir():
-        out = f"{out.rstrip('/')}/{FOLDER_TEMPLATE}" if out != "/" else out
+        out = f"{out.rstrip('/')}/{FOLDER_TEMPLATE}"
     try:
         named = template_fields(out)
         if strangers := named - set(TEMPLATE_FIELDS):
@@ -100,8 +102,8 @@ def check_template(out: str, count: int | None) -> str:
         raise UsageError(f"cannot read the fields of out {out!r} ({error}): use {known}") from None
     if count != 1 and not named & {"seed", "index"}:
         raise UsageError(
-            f"{count or 'all'} clips cannot all be {out}: give --out a folder, or a name with "
-            "{seed} or {index} in it"
+            f"{count or 'all'} clips cannot all be {out}: give --out a folder with a slash at its "
+            "end, or a name with {seed} or {index} in it"
         )
     writer_for(Path(out))
     return out
@@ -189,7 +191,8 @@ def render(
                 while True:
                     made += len(frames)
                     on_frames(len(frames))
-                    writer.write(enlarge(frames, job.scale))
+                    for part in enlarged(frames, job.scale):
+                        writer.write(part)
                     if made == clip.frames:
                         break
                     _, frames = next(stream)
@@ -203,9 +206,16 @@ def render(
         yield Outcome(job, size, fps, error)
 
 
-def enlarge(frames: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """Every pixel of (n, height, width, 3) as a square of scale x scale pixels."""
-    return frames if scale == 1 else frames.repeat(scale, axis=1).repeat(scale, axis=2)
+def enlarged(frames: NDArray[np.uint8], scale: int) -> Iterator[NDArray[np.uint8]]:
+    """Every pixel of (n, height, width, 3) as a square of scale x scale pixels.
+
+    Comes one frame at a time, so that large clips need no more memory than one large frame.
+    """
+    if scale == 1:
+        yield frames
+    else:
+        for frame in frames:
+            yield frame.repeat(scale, axis=0).repeat(scale, axis=1)[None]
 
 
 def remaining(

@@ -114,14 +114,15 @@ class Mp4Writer(ClipWriter):
 class GifWriter(ClipWriter):
     """A GIF that loops for ever, with one palette for all frames, so that nothing flickers.
 
-    The palette is made from pixels of the first frames, a fixed number, whatever the size of
-    the pieces in which frames arrive. GIF counts in hundredths of a second and viewers do
-    not go below two: frames are shown at the hundredths nearest to their time, so that the
-    length of the clip stays right.
+    The palette is made from pixels of the first frames: 48, or fewer where frames are so large
+    that they would fill the memory; never as many as happen to arrive together. GIF counts in
+    hundredths of a second and viewers do not go below two: frames are shown at the hundredths
+    nearest to their time, so that the length of the clip stays right.
     """
 
     PALETTE_FRAMES = 48
     PALETTE_PIXELS = 1 << 13
+    MOST_WAITING = 1 << 28  # bytes of frames that may wait for the palette
     FASTEST = 50.0
 
     def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
@@ -130,6 +131,8 @@ class GifWriter(ClipWriter):
         self._palette: Any = None
         self._colors: Frames | None = None
         self._waiting: list[Frames] = []
+        fitting = self.MOST_WAITING // (form.height * form.width * 3)
+        self._palette_frames = min(self.PALETTE_FRAMES, max(1, fitting))
         self._count = 0
 
     @classmethod
@@ -146,7 +149,7 @@ class GifWriter(ClipWriter):
             self._encode(frames)
             return
         self._waiting.append(frames.copy())
-        if sum(map(len, self._waiting)) >= self.PALETTE_FRAMES:
+        if sum(map(len, self._waiting)) >= self._palette_frames:
             self._start()
 
     def close(self) -> None:
@@ -154,14 +157,10 @@ class GifWriter(ClipWriter):
             self._start()
         self._container.mux(self._stream.encode())
         self._container.close()
-        if not isinstance(self.target, Path):
-            return
         # The encoder's library writes no comments: one is put ahead of the closing byte.
-        with self.path.open("r+b") as file:
-            file.seek(-1, 2)
-            end = file.read(1)
-            file.seek(-1, 2)
-            file.write(provenance.gif_comment(self.form.made_by) + end)
+        self._bytes.finish(provenance.gif_comment(self.form.made_by))
+        if isinstance(self.target, Path):
+            self._file.close()
 
     def _start(self) -> None:
         import av
@@ -169,7 +168,7 @@ class GifWriter(ClipWriter):
 
         frames = np.concatenate(self._waiting)
         self._waiting = []
-        pixels = frames[: self.PALETTE_FRAMES].reshape(-1, 3)
+        pixels = frames[: self._palette_frames].reshape(-1, 3)
         # An odd stride, so that the sample does not keep to a few columns of the frames.
         stride = len(pixels) // self.PALETTE_PIXELS | 1
         sample = Image.fromarray(np.ascontiguousarray(pixels[None, ::stride]))
@@ -182,7 +181,9 @@ class GifWriter(ClipWriter):
         last = self.form.frames - 1
         final = self._time(last + 1, self.form.fps) - self._time(last, self.form.fps)
         options = {"loop": "0", "final_delay": str(final)}
-        self._container = av.open(_opened(self.target), "w", format="gif", options=options)
+        self._file = self.target.open("wb") if isinstance(self.target, Path) else self.target
+        self._bytes = _OneByteLate(self._file)
+        self._container = av.open(self._bytes, "w", format="gif", options=options)
         self._stream = self._container.add_stream("gif", rate=100)
         self._stream.height, self._stream.width = self.form.height, self.form.width
         self._stream.pix_fmt = "pal8"
@@ -207,8 +208,16 @@ class GifWriter(ClipWriter):
 class WebpWriter(ClipWriter):
     """A lossless animated WebP that loops for ever. Holds the clip until it is closed."""
 
+    MOST_BYTES = 1 << 31
+
     def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
         super().__init__(target, form)
+        fitting = self.MOST_BYTES // (form.height * form.width * 3)
+        if form.frames > fitting:
+            raise UsageError(
+                f"a WebP of {form.frames} frames is held in memory until it is written: ask for "
+                f"at most {fitting} frames of this size, or for an .mp4"
+            )
         self._images: list[Any] = []
 
     def write(self, frames: Frames) -> None:
@@ -291,6 +300,22 @@ class RawWriter(ClipWriter):
 
     def close(self) -> None:
         """Nothing is left to write."""
+
+
+class _OneByteLate:
+    """Passes bytes on to a stream but for the last, so that something can be put ahead of it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._last = stream, b""
+
+    def write(self, data: bytes) -> int:
+        held = self._last + bytes(data)
+        self._stream.write(held[:-1])
+        self._last = held[-1:]
+        return len(data)
+
+    def finish(self, ahead: bytes) -> None:
+        self._stream.write(ahead + self._last)
 
 
 def _opened(target: Path | BinaryIO) -> Any:

@@ -1,5 +1,6 @@
 """Files: what players, browsers and numpy will find in them."""
 
+import io
 import re
 import subprocess
 from fractions import Fraction
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from mocogen import MocogenError, UsageError, provenance
-from mocogen.video import WRITERS, ClipFormat, GifWriter, open_clip
+from mocogen.video import WRITERS, ClipFormat, GifWriter, open_clip, pipe_writer
 
 RECORD = {"mocogen": "1", "checkpoint": "naïve & <odd>", "seed": 7, "note": "x" * 700}
 
@@ -46,6 +47,25 @@ def test_the_bytes_do_not_depend_on_the_pieces(suffix: str, frames: np.ndarray, 
 @pytest.mark.parametrize("suffix", [".gif", ".mp4", ".webp", ".png"])
 def test_the_record_comes_back(suffix: str, frames: np.ndarray, tmp_path: Path):
     assert provenance.read(write(tmp_path / f"clip{suffix}", frames)) == RECORD
+
+
+def test_a_gif_in_a_pipe_is_the_file(frames: np.ndarray, tmp_path: Path):
+    """Record and all, though a pipe cannot be gone back in."""
+    stream = io.BytesIO()
+    with pipe_writer(stream, "gif", ClipFormat(len(frames), 96, 96, 25, RECORD)) as writer:
+        writer.write(frames)
+    assert stream.getvalue() == write(tmp_path / "clip.gif", frames).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(25.0, "25"), (12.5, "12.5"), ("model-1.0", "model-1.0"), ("a b", "'a b'")]
+)
+def test_a_command_names_values_as_they_are(value: object, word: str):
+    assert provenance.command({"mocogen": "1", "x": value}) == f"mocogen sample --x {word}"
+
+
+def test_a_command_doubles_the_braces_of_a_name():
+    assert provenance.command({"out": "{odd}.gif"}).endswith("--out '{{odd}}.gif'")
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -173,6 +193,24 @@ def test_a_filmstrip_too_wide_is_refused(tmp_path: Path):
     with (
         pytest.raises(UsageError, match="at most 1041 frames"),
         open_clip(tmp_path / "clip.png", form),
+    ):
+        pass
+
+
+def test_large_frames_do_not_wait_for_a_palette_until_memory_is_full(tmp_path: Path):
+    form = ClipFormat(48, 3072, 3072, 25, RECORD)
+    writer = GifWriter(tmp_path / "clip.gif", form)
+    assert writer._palette_frames * 3072 * 3072 * 3 <= GifWriter.MOST_WAITING
+    assert (
+        GifWriter(tmp_path / "clip.gif", ClipFormat(48, 96, 96, 25, RECORD))._palette_frames == 48
+    )
+
+
+def test_a_webp_larger_than_memory_is_refused(tmp_path: Path):
+    form = ClipFormat(10**6, 96, 96, 25, RECORD)
+    with (
+        pytest.raises(UsageError, match=r"at most 77672 frames .* \.mp4"),
+        open_clip(tmp_path / "clip.webp", form),
     ):
         pass
 
