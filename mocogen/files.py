@@ -52,6 +52,8 @@ def atomic_path(target: Path, token: str | None = None) -> Iterator[Path]:
         with write_errors(target):
             if target.is_dir():
                 raise MocogenError(f"cannot write {target}: it is a folder")
+            if target.parent.is_file():
+                raise MocogenError(f"cannot write {target}: {target.parent} is a file, no folder")
             target.parent.mkdir(parents=True, exist_ok=True)
             # Opened here, so that an unwritable folder is told before any work is done.
             temporary.touch()

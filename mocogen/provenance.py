@@ -34,7 +34,7 @@ def record(source: Record, sha256: str | None, options: Record) -> Record:
 
     Args:
         source: the options that named the networks: ``checkpoint``, or ``generator`` and
-            ``motion``.
+            ``motion``; and what computes them, where that was asked for.
         sha256: hash of the checkpoint.
         options: what else ``mocogen sample`` needs to make the clip again.
     """
@@ -46,9 +46,11 @@ def command(made_by: Record) -> str:
     words = ["mocogen", "sample"]
     for key, value in made_by.items():
         if key not in ("mocogen", "sha256", "out") and value is not None:
-            words += [f"--{key}", str(value).removesuffix(".0")]
-    if made_by.get("out"):
-        words += ["--out", made_by["out"]]
+            whole = isinstance(value, float) and value.is_integer()
+            words += [f"--{key}", str(int(value) if whole else value)]
+    if out := made_by.get("out"):
+        # Braces in a name are doubled, for --out takes single ones for fields.
+        words += ["--out", str(out).replace("{", "{{").replace("}", "}}")]
     return shlex.join(words)
 
 

@@ -79,7 +79,8 @@ class Seeds:
         if count < 1:
             raise UsageError(f"count {count}: ask for at least 1 clip")
         if not 0 <= first <= MAX_SEED - count + 1:
-            raise UsageError(f"seed {first}: use whole numbers from 0 to {MAX_SEED}")
+            last = MAX_SEED - count + 1
+            raise UsageError(f"seed {first}: for {count} seeds, start with one from 0 to {last}")
         return cls(((first, first + count - 1),))
 
     @classmethod

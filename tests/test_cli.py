@@ -1,19 +1,22 @@
 """The command line, as people and scripts use it."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mocogen import __version__
+from mocogen import __version__, checkpoint, provenance
 from mocogen.cli import main
+from mocogen.cli.info import info
 
 from .conftest import BACKENDS
 
@@ -132,6 +135,9 @@ def test_info_of_a_checkpoint(run):
         ("mocogen sample --out {seed.real}.gif", 2, "cannot read the fields"),
         ("mocogen sample --out clip.avi", 2, ".gif, .mp4, .webp, .png, .npy"),
         ("mocogen sample --out clip", 2, "no suffix"),
+        ("mocogen sample --out ''", 2, "out is empty"),
+        ("mocogen sample --count 2 --out many", 2, "a slash at its end"),
+        ("mocogen sample --count 2 --seed 9223372036854775807 --out s/", 2, "for 2 seeds"),
         ("mocogen sample --seed -1", 2, "seed -1"),
         ("mocogen sample --fps 0", 2, "fps 0"),
         ("mocogen sample --fps nan", 2, "fps nan"),
@@ -141,11 +147,12 @@ def test_info_of_a_checkpoint(run):
         ("mocogen sample --device gpu", 2, "auto, cpu, cuda"),
         ("mocogen sample --device cuda:99", 1, "cuda:99 is not there"),
         ("mocogen sample --checkpoint nobody", 1, "weizmann"),
+        ("mocogen sample --checkpoint ''", 1, "weizmann"),
         ("mocogen sample --checkpoint here.txt", 1, "not a mocogen checkpoint"),
         ("mocogen sample --motion here.txt", 2, "add --generator"),
         ("mocogen sample --generator a --checkpoint b", 2, "not both"),
         ("mocogen sample --generator here.txt", 1, "not a torch-saved state dict"),
-        ("mocogen sample --out here.txt/clip.gif", 1, "cannot write"),
+        ("mocogen sample --out here.txt/clip.gif", 1, "here.txt is a file, no folder"),
         ("mocogen sample --out /proc/clip.gif", 1, "cannot write"),
         ("mocogen sample --frames 2000 --out clip.png", 2, "too wide"),
         ("mocogen info nobody", 1, "no checkpoint 'nobody'"),
@@ -181,6 +188,98 @@ def test_one_sentence_without_a_frame(run):
     assert done.stderr.count("\n") == 1
 
 
+def ended_while_writing(tmp_path: Path, number: int, *command: str) -> tuple[int, str]:
+    """Exit status and last words of a process that got a signal when its file had begun."""
+    words = [sys.executable, "-m", "mocogen", "sample", "--frames", "10000000", *command]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.time() + 60
+        while not list(tmp_path.glob(".clip.*")) and time.time() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+    return process.returncode, said
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_long_clip_that_is_ended_leaves_nothing(
+    tiny: Path, tmp_path: Path, number: int, status: int
+):
+    (tmp_path / "clip.npy").write_text("older")
+    command = ("--checkpoint", str(tiny), "--out", "clip.npy")
+    assert ended_while_writing(tmp_path, number, *command) == (status, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.npy"]
+    assert (tmp_path / "clip.npy").read_text() == "older"
+
+
+def test_ctrl_c_during_the_imports_is_quiet(tmp_path: Path):
+    program = (
+        "import sys, builtins, mocogen.cli\n"
+        "load = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        "    if name == 'typer': raise KeyboardInterrupt\n"
+        "    return load(name, *rest)\n"
+        "builtins.__import__ = interrupted\n"
+        "mocogen.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["info"], ["info", "--json"], ["--version"]])
+def test_standard_output_without_room_is_told(words: list[str]):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mocogen", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "mocogen: cannot write to standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_clip_needs_no_open_streams(tiny: Path, tmp_path: Path, closed: str):
+    command = f"sample --checkpoint '{tiny}' --frames 2 --out clip.npy --json"
+    line = f"'{sys.executable}' -m mocogen {command} {closed}"
+    assert subprocess.run(line, shell=True, cwd=tmp_path, check=False).returncode == 0
+    assert np.load(tmp_path / "clip.npy").shape == (2, 32, 32, 3)
+
+
+def test_names_that_the_terminal_cannot_show(run, tiny: Path, tmp_path: Path):
+    name = "häuser \udcff.gif"
+    assert run("sample", "--checkpoint", tiny, "--frames", 2, "--out", name).returncode == 0
+    told = run("info", name, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "h\\xe4user \\udcff.gif" in told.stdout
+
+
+def test_control_characters_of_strangers_are_shown_not_obeyed(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    spec, *networks = checkpoint.load(tiny)
+    path = tmp_path / "odd.safetensors"
+    checkpoint.save(path, replace(spec, data="\x1b[2J\nname spoofed"), *networks)
+    info(str(path), as_json=False)
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert r"data             \x1b[2J\nname spoofed" in shown
+
+
+def test_a_piped_gif_tells_how_to_pipe_it_again(tiny: Path, tmp_path: Path):
+    def piped(words: list[str]) -> bytes:
+        command = [sys.executable, "-m", "mocogen", *words]
+        return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+
+    options = ["--checkpoint", str(tiny), "--frames", "3", "--backend", "torch"]
+    made = piped(["sample", *options, "--out", "-", "--format", "gif"])
+    (tmp_path / "clip.gif").write_bytes(made)
+    command = provenance.command(provenance.read(tmp_path / "clip.gif"))
+    assert "--backend torch --format gif" in command
+    assert piped(words(command)) == made
+
+
 def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_else(tiny: Path, tmp_path: Path):
     command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny)]
     command += ["--count", "100000", "--frames", "50", "--out", f"{tmp_path}/{{index:06d}}.gif"]
@@ -200,7 +299,9 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_else(tiny: Path, tmp_p
 
 
 def test_help_and_version_do_not_pay_for_torch(run):
-    program = f"import sys, mocogen.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    program = (
+        f"import sys, mocogen.cli.app; print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
     assert run("--version").stdout.strip() == f"mocogen {__version__}"

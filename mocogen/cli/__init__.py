@@ -1,5 +1,5 @@
 """The command line: parse, call, show. No arithmetic, no tensors."""
 
-from .app import main
+from .entry import main
 
 __all__ = ["main"]

@@ -1,15 +1,12 @@
-"""The commands together, and the one place where an error becomes an exit status."""
+"""The commands together."""
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..errors import MocogenError
 from .convert import convert
 from .dataset import dataset
 from .info import info
@@ -48,18 +45,3 @@ app.command()(convert)
 app.command()(train)
 app.command("verify-layers")(verify_layers)
 app.add_typer(dataset, name="dataset")
-
-
-def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    try:
-        app()
-    except MocogenError as error:
-        print(f"mocogen: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; Python must not try to flush the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)

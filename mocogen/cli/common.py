@@ -50,12 +50,18 @@ def load_model(
     device: str,
     backend: str,
 ) -> tuple[Model, dict[str, Any]]:
-    """The model that the options name, and those options for a clip's record."""
+    """The model that the options name, and those options for a clip's record.
+
+    What computes the networks is in the record only where it was asked for: ``auto`` makes
+    the clip again on a machine without it, too, within one grey level.
+    """
     from .. import synthesis
 
+    asked = {"device": device, "backend": backend}
+    computing = {key: value for key, value in asked.items() if value != "auto"}
     if generator is None:
-        name = checkpoint or DEFAULT
-        return synthesis.load(name, device, backend), {"checkpoint": name}
+        name = DEFAULT if checkpoint is None else checkpoint
+        return synthesis.load(name, device, backend), {"checkpoint": name, **computing}
     from .. import foreign
     from ..backends import open_backend
 
@@ -63,4 +69,4 @@ def load_model(
     networks = open_backend(backend, device, spec, tensors)
     model = synthesis.Model(spec, networks, foreign.pair_sha256(generator, motion))
     source = {"generator": str(generator), "motion": str(motion) if motion else None}
-    return model, source
+    return model, source | computing

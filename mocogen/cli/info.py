@@ -61,5 +61,10 @@ def _checkpoint(target: str) -> dict[str, Any]:
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value is None or value == "" else str(value)
+        return ", ".join(map(_plain, value)) or "none"
+    if value is None or value == "":
+        return "none"
+    # Files of strangers may hold control characters, which a terminal would obey.
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value)
+    )

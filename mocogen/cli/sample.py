@@ -133,6 +133,8 @@ def sample(
     requests, total = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
     model, source = common.load_model(checkpoint, generator, motion, device, backend)
+    if piped:
+        source["format"] = form
     from ..batch import FileSink, PipeSink, Sink, plan, remaining, render
     from .report import Report
 
