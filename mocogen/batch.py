@@ -23,7 +23,7 @@ from .manifest import Line, Manifest
 from .provenance import Record, record
 from .requests import Request
 from .synthesis import Clip, Model
-from .video import ClipFormat, ClipWriter, open_clip, pipe_writer, writer_for
+from .video import WRITERS, ClipFormat, ClipWriter, open_clip, pipe_writer, writer_for
 
 TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint")
 FOLDER_TEMPLATE = "{seed:06d}.gif"
@@ -131,7 +131,7 @@ def plan(model: Model, requests: Iterable[Request], source: Record) -> Iterator[
         source: the options that named the networks, for the record.
 
     Raises:
-        UsageError: a request makes no sense for this model.
+        UsageError: a request makes no sense for this model or for the format of its file.
     """
     spec = model.spec
     for asked in requests:
@@ -150,6 +150,9 @@ def plan(model: Model, requests: Iterable[Request], source: Record) -> Iterator[
             "out": path.name,
         }
         made_by = record(source, model.sha256, options)
+        if writer := WRITERS.get(path.suffix.lower()):  # a pipe's name has no suffix
+            size = spec.image_size * asked.scale
+            writer.check(ClipFormat(clip.frames, size, size, fps, made_by))
         yield Job(clip, asked.index, path, fps, asked.scale, made_by)
 
 
@@ -170,13 +173,20 @@ def render(
     Raises:
         DiskFullError: there is no room left. The clips before are complete, and nothing is
             left of this one.
+        MocogenError: what ``jobs`` raised, when the clips before are complete.
     """
     waiting: deque[Job] = deque()
 
+    refused: list[MocogenError] = []
+
     def clips() -> Iterator[Clip]:
-        for job in jobs:
-            waiting.append(job)
-            yield job.clip
+        # Jobs are looked ahead of the frames: the clips before one that is refused come first.
+        try:
+            for job in jobs:
+                waiting.append(job)
+                yield job.clip
+        except MocogenError as error:
+            refused.append(error)
 
     stream = model.stream(clips())
     for clip, frames in stream:
@@ -201,9 +211,11 @@ def render(
         except MocogenError as failure:
             error = failure
             made = made or len(frames)  # the sink may have refused before the first frame
-            while made < clip.frames:  # its other frames are on their way: let them pass
-                made += len(next(stream)[1])
         yield Outcome(job, size, fps, error)
+        while made < clip.frames:  # the frames of a clip that failed: let them pass
+            made += len(next(stream)[1])
+    if refused:
+        raise refused[0]
 
 
 def enlarged(frames: NDArray[np.uint8], scale: int) -> Iterator[NDArray[np.uint8]]:

@@ -61,6 +61,14 @@ class ClipWriter(ABC):
         assert isinstance(self.target, Path), "this format needs a file"
         return self.target
 
+    @classmethod  # noqa: B027 - most formats hold any clip
+    def check(cls, form: ClipFormat) -> None:
+        """Refuse clips that the format cannot hold, before a frame of them is made.
+
+        Raises:
+            UsageError: says how many frames it can.
+        """
+
     @abstractmethod
     def write(self, frames: Frames) -> None:
         """Add frames at the end. The array may be reused by the caller afterwards."""
@@ -210,14 +218,17 @@ class WebpWriter(ClipWriter):
 
     MOST_BYTES = 1 << 31
 
-    def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
-        super().__init__(target, form)
-        fitting = self.MOST_BYTES // (form.height * form.width * 3)
+    @classmethod
+    def check(cls, form: ClipFormat) -> None:
+        fitting = cls.MOST_BYTES // (form.height * form.width * 3)
         if form.frames > fitting:
             raise UsageError(
                 f"a WebP of {form.frames} frames is held in memory until it is written: ask for "
                 f"at most {fitting} frames of this size, or for an .mp4"
             )
+
+    def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
+        super().__init__(target, form)
         self._images: list[Any] = []
 
     def write(self, frames: Frames) -> None:
@@ -250,13 +261,16 @@ class FilmstripWriter(ClipWriter):
 
     WIDEST = 100_000
 
-    def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
-        super().__init__(target, form)
-        if form.frames * form.width > self.WIDEST:
+    @classmethod
+    def check(cls, form: ClipFormat) -> None:
+        if form.frames * form.width > cls.WIDEST:
             raise UsageError(
                 f"a filmstrip of {form.frames} frames is too wide for a PNG: ask for at most "
-                f"{self.WIDEST // form.width} frames, or for an .mp4"
+                f"{cls.WIDEST // form.width} frames, or for an .mp4"
             )
+
+    def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
+        super().__init__(target, form)
         self._strip = np.empty((form.height, form.frames * form.width, 3), np.uint8)
         self._column = 0
 
@@ -361,10 +375,11 @@ def open_clip(path: Path, form: ClipFormat, token: str | None = None) -> Iterato
         token: a part of the temporary name, as in :func:`mocogen.files.atomic_path`.
 
     Raises:
-        UsageError: unknown suffix.
+        UsageError: unknown suffix, or more frames than the format can hold.
         MocogenError: the folder is unwritable, the disk is full or the encoder failed.
     """
     kind = writer_for(path)
+    kind.check(form)
     with atomic_path(path, token) as temporary:
         try:
             writer = kind(temporary, form)

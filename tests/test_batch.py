@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -246,6 +247,37 @@ def test_a_full_disk_ends_the_batch_and_keeps_what_is_done(
         with pytest.raises(DiskFullError, match="No space left"):
             next(done)
     assert sorted(contents(tmp_path)) == ["0.npy", "1.npy", "manifest.jsonl"]
+
+
+def test_clips_before_a_request_that_is_refused_are_complete(tiny: Path, tmp_path: Path):
+    """It may be found out in the middle of one of them: 21 frames are no whole blocks."""
+    model = mocogen.load(tiny, "cpu", "torch")
+    asked = [Request(s, s, frames=21, out=f"{tmp_path}/{s:02d}.npy") for s in range(12)]
+    asked[8] = replace(asked[8], action="fly")
+    done = batch.render(model, batch.plan(model, asked, {}), batch.FileSink())
+    outcomes = []
+    with pytest.raises(UsageError, match="unknown action 'fly'"):
+        outcomes.extend(done)
+    assert sorted(contents(tmp_path)) == [f"{s:02d}.npy" for s in range(8)]
+    assert all(len(np.load(tmp_path / f"{s:02d}.npy")) == 21 for s in range(8))
+
+
+@pytest.mark.parametrize(
+    ("out", "error"), [("file/clip.npy", MocogenError), ("long.png", UsageError)]
+)
+def test_what_cannot_be_written_is_told_before_all_frames_are_made(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, error: type[Exception]
+):
+    (tmp_path / "file").touch()
+    model = mocogen.load(tiny, "cpu", "torch")
+    blocks = []
+    make = model.backend.images
+    monkeypatch.setattr(model.backend, "images", lambda x: blocks.append(1) or make(x))
+    asked = Request(frames=4000, out=f"{tmp_path}/{out}")
+    with pytest.raises(error, match=r"cannot write|too wide"):  # noqa: PT012 - either may raise
+        outcome = next(batch.render(model, batch.plan(model, [asked], {}), batch.FileSink()))
+        raise outcome.error or AssertionError
+    assert len(blocks) <= 1
 
 
 def piped(tiny: Path, *words: str) -> bytes:
