@@ -87,7 +87,7 @@ def read(path: Path) -> Record:
     try:
         text = reader(path)
         found = json.loads(text) if text else None
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, RecursionError):
         raise MocogenError(
             f"cannot read {path}: it is damaged, or is no {path.suffix} file"
         ) from None
@@ -122,9 +122,12 @@ def _from_mp4(path: Path) -> str | None:
 
 
 def _from_image(path: Path) -> str | None:
-    from PIL import Image
+    from PIL.PngImagePlugin import PngImageFile
+    from PIL.WebPImagePlugin import WebPImageFile
 
-    with Image.open(path) as image:
+    # Not Image.open, which refuses a large filmstrip though no pixel of it is to be read.
+    opened = PngImageFile if path.suffix.lower() == ".png" else WebPImageFile
+    with opened(path) as image:
         packet = image.info.get("xmp")
         if packet:
             found = re.search(r"<dc:source>(.*)</dc:source>", packet.decode())

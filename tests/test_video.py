@@ -12,6 +12,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
+from PIL.PngImagePlugin import PngInfo
 
 from mocogen import MocogenError, UsageError, provenance
 from mocogen.video import WRITERS, ClipFormat, GifWriter, open_clip, pipe_writer
@@ -213,6 +214,21 @@ def test_a_webp_larger_than_memory_is_refused(tmp_path: Path):
         open_clip(tmp_path / "clip.webp", form),
     ):
         pass
+
+
+def test_the_record_of_a_very_large_filmstrip(tmp_path: Path):
+    text = PngInfo()
+    text.add_text("mocogen", provenance.dumps(RECORD))
+    Image.new("1", (98_304, 3072)).save(tmp_path / "clip.png", pnginfo=text)
+    assert provenance.read(tmp_path / "clip.png") == RECORD
+
+
+def test_a_record_without_end_is_damage(tmp_path: Path):
+    text = PngInfo()
+    text.add_text("mocogen", "[" * 100_000)
+    Image.new("1", (4, 4)).save(tmp_path / "clip.png", pnginfo=text)
+    with pytest.raises(MocogenError, match="damaged"):
+        provenance.read(tmp_path / "clip.png")
 
 
 def test_clips_without_a_record(frames: np.ndarray, tmp_path: Path):
