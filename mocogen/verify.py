@@ -472,6 +472,25 @@ def _carried_state(s: Setting) -> float:
     return largest_difference(found, expected)
 
 
+@_check("mp6: the LSTM keeps its own state", float32=1e-4)
+def _state_in_the_module(s: Setting) -> float:
+    """Zeros from ``initHidden``, then two calls of which the second goes on."""
+    found: list[Tensor] = []
+    expected: list[Tensor] = []
+    for training in (True, False):
+        ours, reference = mp6.LSTM(NOISE, HIDDEN), ReferenceMotion(NOISE, HIDDEN, NOISE, 0, "lstm")
+        s.equip(ours, reference)
+        ours.train(training)
+        reference.train(training)
+        noise = s.normal(33, NOISE)
+        ours.initHidden(33)
+        found += [ours.h, ours.c]
+        expected += [torch.zeros_like(ours.h)] * 2
+        found += [torch.cat([ours(noise, 10), ours(noise, 10)]), ours.h, ours.c]
+        expected += _flat(*reference.unroll(noise, 20))
+    return largest_difference(found, expected)
+
+
 @_check("Motion: one clip alone or among 33", float32=1e-4)
 def _alone_or_among_many(s: Setting) -> float:
     found: list[Tensor] = []

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from typer.testing import CliRunner
 
-from mocogen import verify
+from mocogen import mp6, verify
 from mocogen.cli.app import app
 from mocogen.errors import MocogenError
 from mocogen.layers import GRUCell, Linear, LSTMCell, affine
@@ -176,6 +176,14 @@ def category_ignored(self: MotionNetwork, noise: Tensor, category: Any) -> Tenso
     return inputs_put_together_well(self, noise, category)
 
 
+def state_left_behind(self: mp6.LSTM, inputs: Tensor, n_frames: int) -> Tensor:
+    return self.unroll(inputs, n_frames, state=(self.h, self.c))[0]
+
+
+def hidden_at_one(self: mp6.LSTM, batch_size: int) -> None:
+    self.h = self.c = self.lstm.weight_hh.new_ones(batch_size, self.hidden_size)
+
+
 @pytest.mark.parametrize(
     ("layer", "method", "broken", "seen_by"),
     [
@@ -207,6 +215,8 @@ def category_ignored(self: MotionNetwork, noise: Tensor, category: Any) -> Tenso
         (GRUCell, "step", update_upside_down, "GRUCell: h"),
         (GRUCell, "step", update_upside_down, "GRUCell: gradients"),
         (MotionNetwork, "unroll", state_forgotten, "Motion: 10 frames + 10 more = 20"),
+        (mp6.LSTM, "forward", state_left_behind, "mp6: the LSTM keeps its own state"),
+        (mp6.LSTM, "initHidden", hidden_at_one, "mp6: the LSTM keeps its own state"),
         (MotionNetwork, "_normalise", clips_mixed_in_eval, "Motion: one clip alone or among 33"),
         (
             MotionNetwork,
