@@ -36,17 +36,20 @@ def record(source: Record, sha256: str | None, options: Record) -> Record:
         source: the options that named the networks: ``checkpoint``, or ``generator`` and
             ``motion``.
         sha256: hash of the checkpoint.
-        options: what else ``mocogen sample`` needs to make the clip again.
+        options: what else the command needs to make the clip again. ``subcommand`` names
+            the command, where it is another than ``sample``.
     """
     return {"mocogen": __version__, **source, "sha256": sha256, **options}
 
 
 def command(made_by: Record) -> str:
     """The shell command that makes a record's clip again."""
-    words = ["mocogen", "sample"]
+    words = ["mocogen", made_by.get("subcommand", "sample")]
     for key, value in made_by.items():
-        if key not in ("mocogen", "sha256", "out") and value is not None:
-            words += [f"--{key}", str(value).removesuffix(".0")]
+        flag = "--" + key.replace("_", "-")
+        if key in ("mocogen", "sha256", "out", "subcommand") or value is None or value is False:
+            continue
+        words += [flag] if value is True else [flag, str(value).removesuffix(".0")]
     if made_by.get("out"):
         words += ["--out", made_by["out"]]
     return shlex.join(words)

@@ -26,6 +26,8 @@ Motion = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Backend = Annotated[str, typer.Option(help="auto, torch or openvino (CPU).")]
+Speed = Annotated[float, typer.Option(help="Of time: 0.5 is half as fast, with new poses between.")]
+Loop = Annotated[bool, typer.Option("--loop", help="Let the end run into the beginning.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
