@@ -27,9 +27,6 @@ Frames = NDArray[np.uint8]
 _LONG = 4096
 """Clips of more frames than this are unrolled one by one, so that memory stays bounded."""
 
-_TOGETHER = 1 << 26
-"""Bytes of frames that clips side by side hold at once, about."""
-
 
 @dataclass(frozen=True)
 class Clip:
@@ -207,17 +204,15 @@ class Model:
             yield clip, pixels[start : start + len(part)]
             start += len(part)
 
-    def side_by_side(self, clips: Sequence[Clip]) -> Iterator[Frames]:
+    def side_by_side(self, clips: Sequence[Clip], moments: int = 16) -> Iterator[Frames]:
         """Frames of clips that play together, all of one length.
 
-        Yields uint8 of (n, clips, height, width, 3), a few moments at a time, so that memory
+        Yields uint8 of (n, clips, height, width, 3), ``moments`` at a time, so that memory
         does not grow with the clips' length. The frames are those of :meth:`stream`.
         """
         size = self.backend.blocks.images
-        frame = self.spec.image_size**2 * 3
-        count = max(1, min(size, _TOGETHER // (frame * len(clips))))
         # Every clip is unrolled by itself, so that each gets on as the others do.
-        running = [_cut((latent for _, latent in self._latents([clip])), count) for clip in clips]
+        running = [_cut((latent for _, latent in self._latents([clip])), moments) for clip in clips]
         for parts in zip(*running, strict=True):
             latent = np.concatenate(parts)
             pixels = [

@@ -12,7 +12,9 @@ from .. import __version__
 from ..errors import MocogenError
 from .convert import convert
 from .dataset import dataset
+from .grid import grid
 from .info import info
+from .interpolate import interpolate
 from .sample import sample
 from .train import train
 from .verify import verify_layers
@@ -43,6 +45,8 @@ def options(
 
 
 app.command()(sample)
+app.command()(grid)
+app.command()(interpolate)
 app.command()(info)
 app.command()(convert)
 app.command()(train)
