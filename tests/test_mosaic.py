@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from mocogen import UsageError, mosaic, video
 from mocogen.cli import main
 from mocogen.requests import STEERING, Request, Seeds, from_lines
 from mocogen.steering import Walk
+
+from .conftest import ROOT
 
 LOAD = functools.cache(mocogen.load)
 
@@ -343,6 +346,21 @@ def test_a_checkpoint_without_actions_has_no_columns_of_them(call, tiny: Path, t
     assert status == 2
     assert "knows no actions" in said
     assert call("mocogen grid --frames 2 --checkpoint mute.safetensors")[0] == 0
+
+
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "docs/steering.md").read_text("utf-8"), re.S)
+    for line in block.splitlines()
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_docs(call, command: str):
+    """As it stands there, but for the length."""
+    status, _, said = call(command, "--frames", 8, "--device", "cpu")
+    assert status == 0, said
+    assert list(Path().iterdir())
 
 
 def test_a_long_grid_holds_a_few_moments_at_a_time(tiny: Path, monkeypatch: pytest.MonkeyPatch):
