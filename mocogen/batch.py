@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from .errors import DiskFullError, MocogenError, UsageError
 from .manifest import Line, Manifest
 from .provenance import Record, record
-from .requests import Request
+from .requests import STEERING, Request
 from .synthesis import Clip, Model
 from .video import WRITERS, ClipFormat, ClipWriter, open_clip, pipe_writer, writer_for
 
-TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint")
+TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint", "content_seed", "motion_seed")
 FOLDER_TEMPLATE = "{seed:06d}.gif"
 
 
@@ -96,7 +96,8 @@ def check_template(out: str, count: int | None) -> str:
         named = template_fields(out)
         if strangers := named - set(TEMPLATE_FIELDS):
             raise KeyError(*sorted(strangers))
-        out.format(seed=0, index=0, action="a", checkpoint="c")
+        seeds = {"seed": 0, "content_seed": 0, "motion_seed": 0}
+        out.format(**seeds, index=0, action="a", checkpoint="c")
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         known = ", ".join("{" + name + "}" for name in TEMPLATE_FIELDS)
         raise UsageError(f"cannot read the fields of out {out!r} ({error}): use {known}") from None
@@ -135,9 +136,11 @@ def plan(model: Model, requests: Iterable[Request], source: Record) -> Iterator[
     """
     spec = model.spec
     for asked in requests:
-        clip = model.clip(asked.seed, asked.frames, asked.action, asked.noise)
+        steering = {key: getattr(asked, key) for key in STEERING}
+        clip = model.clip(asked.seed, asked.frames, asked.action, asked.noise, **steering)
         name = spec.actions[clip.action] if clip.action is not None else None
         fields = {"seed": asked.seed, "index": asked.index, "checkpoint": spec.name}
+        fields |= {"content_seed": clip.content_seed, "motion_seed": clip.motion_seed}
         path = Path(asked.out.format(action=name, **fields))
         fps = asked.fps or spec.fps
         options = {
@@ -147,6 +150,7 @@ def plan(model: Model, requests: Iterable[Request], source: Record) -> Iterator[
             "noise": clip.noise_mode,
             "fps": fps,
             "scale": asked.scale,
+            **asked.steering(),
             "out": path.name,
         }
         made_by = record(source, model.sha256, options)
@@ -287,6 +291,7 @@ def manifest_line(job: Job) -> Line:
     made_by = job.made_by
     kept = ("seed", "action", "frames", "fps", "noise", "scale")
     line = {key: made_by[key] for key in kept}
+    line |= {key: made_by[key] for key in STEERING if key in made_by}
     return {"index": job.index, **line, "checkpoint": made_by["sha256"]}
 
 

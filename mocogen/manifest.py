@@ -15,9 +15,10 @@ from typing import Any, BinaryIO
 
 from .errors import MocogenError, UsageError
 from .files import lock, write_errors
+from .requests import STEERING
 
 NAME = "manifest.jsonl"
-SETTINGS = ("checkpoint", "frames", "fps", "noise", "scale")
+SETTINGS = ("checkpoint", "frames", "fps", "noise", "scale", *STEERING)
 """What all clips of a run share; a manifest with other values belongs to another run."""
 
 Line = dict[str, Any]
@@ -28,7 +29,8 @@ class Manifest:
 
     Args:
         path: the manifest file; made where it is missing.
-        settings: the values of ``SETTINGS`` that this run has. None as a value: any.
+        settings: the values of ``SETTINGS`` that this run has. None as a value: any, but for
+            those of ``STEERING``, which a line names only where they are not the plain ones.
         resume: whether an older manifest is gone on with, or started anew.
 
     Raises:
@@ -64,9 +66,10 @@ class Manifest:
                     f"line {number} of {self.path} cannot be read: mend or remove the manifest"
                 ) from None
             for key, wanted in settings.items():
-                if wanted is not None and line.get(key) != wanted:
+                found = line.get(key, STEERING.get(key))
+                if found != wanted and (wanted is not None or key in STEERING):
                     raise UsageError(
-                        f"{self.path} belongs to another run, with {key} {line.get(key)} instead "
+                        f"{self.path} belongs to another run, with {key} {found} instead "
                         f"of {wanted}: use another folder, or --no-resume to start it anew"
                     )
             self.done[name] = line

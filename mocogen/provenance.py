@@ -36,21 +36,27 @@ def record(source: Record, sha256: str | None, options: Record) -> Record:
         source: the options that named the networks: ``checkpoint``, or ``generator`` and
             ``motion``; and what computes them, where that was asked for.
         sha256: hash of the checkpoint.
-        options: what else ``mocogen sample`` needs to make the clip again.
+        options: what else the command needs to make the clip again. ``subcommand`` names
+            the command, where it is another than ``sample``.
     """
     return {"mocogen": __version__, **source, "sha256": sha256, **options}
 
 
 def command(made_by: Record) -> str:
     """The shell command that makes a record's clip again."""
-    words = ["mocogen", "sample"]
+    words = ["mocogen", made_by.get("subcommand", "sample")]
     for key, value in made_by.items():
-        if key not in ("mocogen", "sha256", "out") and value is not None:
+        if key in ("mocogen", "sha256", "out", "subcommand") or value is None or value is False:
+            continue
+        words.append("--" + key.replace("_", "-"))
+        if value is not True:
             whole = isinstance(value, float) and value.is_integer()
-            words += [f"--{key}", str(int(value) if whole else value)]
+            words.append(str(int(value) if whole else value))
     if out := made_by.get("out"):
-        # Braces in a name are doubled, for --out takes single ones for fields.
-        words += ["--out", str(out).replace("{", "{{").replace("}", "}}")]
+        if words[1] == "sample":
+            # Braces in a name are doubled, for its --out takes single ones for fields.
+            out = str(out).replace("{", "{{").replace("}", "}}")
+        words += ["--out", out]
     return shlex.join(words)
 
 

@@ -14,13 +14,37 @@ from .errors import UsageError
 MAX_SEED = 2**63 - 1
 """Seeds are 0 to this, so that they fit a signed 64-bit number everywhere."""
 
+STEERING = {"content_seed": None, "motion_seed": None, "speed": 1.0, "loop": False}
+"""Options that records and manifests name only where they differ from these values."""
+
+SHORTEST_LOOP, LONGEST_LOOP = 8, 10_000
+"""Motion codes that a loop may be made of: it is searched for and closed as a whole."""
+
+
+def check_timing(frames: int, speed: float, loop: bool) -> None:
+    """Refuse a length, a speed or a loop that makes sense for no model.
+
+    Raises:
+        UsageError: names the option and its range.
+    """
+    if frames < 1:
+        raise UsageError(f"frames {frames}: a clip has at least 1 frame")
+    if not 0.01 <= speed <= 100:
+        raise UsageError(f"speed {speed}: use a factor from 0.01 to 100")
+    if loop and not SHORTEST_LOOP <= frames * speed <= LONGEST_LOOP:
+        raise UsageError(
+            f"a loop of {frames} frames at speed {speed:g}: frames times speed must be from "
+            f"{SHORTEST_LOOP} to {LONGEST_LOOP}"
+        )
+
 
 @dataclass(frozen=True)
 class Request:
     """The options of one clip, as ``mocogen sample`` takes them.
 
     Attributes:
-        seed: 0 to ``MAX_SEED``.
+        seed: 0 to ``MAX_SEED``; decides content and motion where these have no seed of their
+            own.
         index: the clip's place in its batch, from 0.
         frames: length in frames, at least 1.
         action: one of the checkpoint's, or None for the seed's own.
@@ -28,6 +52,10 @@ class Request:
         fps: frames a second, 0.1 to 1000, or None for the checkpoint's.
         scale: every pixel becomes a square of scale x scale, 1 to 32.
         out: the path, with fields in braces.
+        content_seed: decides who and where, or None for the seed.
+        motion_seed: decides the movement, and the action where none is asked for, or None.
+        speed: of time, 0.01 to 100; 0.5 is half as fast.
+        loop: whether the end runs into the beginning.
     """
 
     seed: int = 0
@@ -38,6 +66,10 @@ class Request:
     fps: float | None = None
     scale: int = 1
     out: str = "clip.gif"
+    content_seed: int | None = None
+    motion_seed: int | None = None
+    speed: float = 1.0
+    loop: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what makes sense for no model.
@@ -51,16 +83,29 @@ class Request:
         for name in ("action", "noise", "out"):
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(f"{name} {getattr(self, name)!r}: use a string")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise UsageError(f"seed {self.seed}: use whole numbers from 0 to {MAX_SEED}")
-        if self.frames < 1:
-            raise UsageError(f"frames {self.frames}: a clip has at least 1 frame")
+        for name in ("seed", "content_seed", "motion_seed"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not 0 <= value <= MAX_SEED):
+                raise UsageError(f"{name} {value}: use whole numbers from 0 to {MAX_SEED}")
+        if type(self.speed) not in (int, float):
+            raise UsageError(f"speed {self.speed!r}: use a factor from 0.01 to 100")
+        if type(self.loop) is not bool:
+            raise UsageError(f"loop {self.loop!r}: use true or false")
+        check_timing(self.frames, self.speed, self.loop)
         if self.fps is not None and (
             not isinstance(self.fps, int | float) or not 0.1 <= self.fps <= 1000
         ):
             raise UsageError(f"fps {self.fps}: use a rate from 0.1 to 1000 frames a second")
         if not 1 <= self.scale <= 32:
             raise UsageError(f"scale {self.scale}: use a whole number from 1 to 32")
+
+    def steering(self) -> dict[str, Any]:
+        """The options of ``STEERING`` that differ from the values there."""
+        return {
+            key: getattr(self, key)
+            for key, plain in STEERING.items()
+            if getattr(self, key) != plain
+        }
 
 
 @dataclass(frozen=True)
@@ -127,6 +172,15 @@ def part_of(text: str, count: int) -> range:
     return range(count * (k - 1) // n, count * k // n)
 
 
+def _only_seed(defaults: Request, values: dict[str, Any]) -> Any:
+    """The seed of a line that names none: the motion's, where content has one as well."""
+    content = values.get("content_seed", defaults.content_seed)
+    motion = values.get("motion_seed", defaults.motion_seed)
+    if content is None or motion is None:
+        raise UsageError("it has no seed")
+    return motion
+
+
 def from_lines(lines: Iterable[str], defaults: Request) -> Iterator[Request]:
     """Requests from JSON objects, one a line; what a line leaves out, ``defaults`` has.
 
@@ -147,7 +201,7 @@ def from_lines(lines: Iterable[str], defaults: Request) -> Iterator[Request]:
             if strange := sorted(values.keys() - known):
                 raise UsageError(f"unknown option {strange[0]!r}: use {', '.join(sorted(known))}")
             if "seed" not in values:
-                raise UsageError("it has no seed")
+                values["seed"] = _only_seed(defaults, values)
             out = str(values.get("out", ""))
             if out.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", out):
                 raise UsageError(f"its path {out} leads out of this folder")

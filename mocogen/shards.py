@@ -1,7 +1,8 @@
 """Clips in tar archives, as WebDataset and its kin read them.
 
 A shard holds, for every clip, ``SEED.mp4`` (or ``.npy``) and ``SEED.json``, the record of its
-making, one after the other. It appears when it is complete, and its clips are listed in the
+making, one after the other; a clip with seeds of its own for content and motion is called
+``CONTENT-MOTION``. It appears when it is complete, and its clips are listed in the
 manifest then.
 """
 
@@ -47,6 +48,14 @@ def check_shards(template: str, size: int, kind: str) -> None:
         raise UsageError(f"format {kind}: shards take {' or '.join(KINDS)}")
 
 
+def _key(job: Job) -> str:
+    """What a clip is called in its shard: its seed, or the seeds of content and motion."""
+    clip = job.clip
+    if clip.content_seed == clip.motion_seed == clip.seed:
+        return f"{clip.seed:06d}"
+    return f"{clip.content_seed:06d}-{clip.motion_seed:06d}"
+
+
 class ShardSink:
     """Puts clips into shards; a context manager, since the last shard ends with the batch.
 
@@ -78,7 +87,7 @@ class ShardSink:
             self._finish()
             self._begin(number)
         shard = self.path(number)
-        name = f"{job.clip.seed:06d}"
+        name = _key(job)
         clip = shard.with_name(f".{shard.stem}.clip.{self.kind}")
         try:
             with write_errors(shard):
@@ -94,7 +103,7 @@ class ShardSink:
         self._lines.append((self._member(shard, job), manifest_line(job), digest))
 
     def _member(self, shard: Path, job: Job) -> str:
-        return f"{self.manifest.name_of(shard)}/{job.clip.seed:06d}.{self.kind}"
+        return f"{self.manifest.name_of(shard)}/{_key(job)}.{self.kind}"
 
     def _begin(self, number: int) -> None:
         self._number = number

@@ -8,7 +8,7 @@ blocks may cross clip boundaries, so that many short clips are as fast as one lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checkpoint, latents
+from . import checkpoint, latents, steering
 from .backends import Backend, Floats, open_backend
 from .errors import UsageError
-from .requests import MAX_SEED
+from .requests import MAX_SEED, check_timing
 from .spec import NOISE_MODES, ModelSpec
 
 Frames = NDArray[np.uint8]
@@ -33,16 +33,31 @@ class Clip:
     """A request for one clip, checked by :meth:`Model.clip`.
 
     Attributes:
-        seed: 0 to ``requests.MAX_SEED``; decides content, noise and, if not asked for, action.
+        seed: 0 to ``requests.MAX_SEED``; what the clip is called by.
         frames: how many frames, at least 1.
         action: index into the spec's actions, or None where the model has none.
         noise_mode: one of ``spec.NOISE_MODES``.
+        content_seed: decides who and where.
+        motion_seed: decides the noise.
+        speed: of time; below 1, frames come to lie between the network's.
+        loop: whether the last frame runs into the first.
+        walk: to another seed, or None.
     """
 
     seed: int
     frames: int
     action: int | None
     noise_mode: str
+    content_seed: int
+    motion_seed: int
+    speed: float = 1.0
+    loop: bool = False
+    walk: steering.Walk | None = None
+
+    @property
+    def codes(self) -> int:
+        """How many motion codes the network must make for it."""
+        return steering.codes_needed(self.frames, self.speed, self.loop)
 
 
 class Model:
@@ -68,19 +83,29 @@ class Model:
         frames: int = 48,
         action: str | None = None,
         noise_mode: str | None = None,
+        content_seed: int | None = None,
+        motion_seed: int | None = None,
+        speed: float = 1.0,
+        loop: bool = False,
+        walk: steering.Walk | None = None,
     ) -> Clip:
         """Check a request and fill in what it leaves open (a random seed, the seed's action).
+
+        The action that nobody asked for is the motion seed's: content says who, motion what.
 
         Raises:
             UsageError: a value makes no sense for this model; the message names those that do.
         """
         spec = self.spec
         if seed is None:
-            seed = latents.random_seed()
-        if not 0 <= seed <= MAX_SEED:
-            raise UsageError(f"seed {seed}: use a whole number from 0 to {MAX_SEED}")
-        if frames < 1:
-            raise UsageError(f"{frames} frames: a clip has at least 1")
+            other = None if content_seed is None else motion_seed
+            seed = latents.random_seed() if other is None else other
+        content = seed if content_seed is None else content_seed
+        motion = seed if motion_seed is None else motion_seed
+        for name, value in (("seed", seed), ("content_seed", content), ("motion_seed", motion)):
+            if not 0 <= value <= MAX_SEED:
+                raise UsageError(f"{name} {value}: use a whole number from 0 to {MAX_SEED}")
+        check_timing(frames, speed, loop)
         index = None
         if action is not None:
             if not spec.actions:
@@ -89,7 +114,7 @@ class Model:
                 raise UsageError(f"unknown action {action!r}: use one of {', '.join(spec.actions)}")
             index = spec.actions.index(action)
         elif spec.actions:
-            index = latents.action(seed, len(spec.actions))
+            index = latents.action(motion, len(spec.actions))
         mode = noise_mode or spec.noise_mode
         if mode not in NOISE_MODES:
             raise UsageError(f"unknown noise mode {mode!r}: use one of {', '.join(NOISE_MODES)}")
@@ -99,7 +124,21 @@ class Model:
                 f"noise mode feedback needs noise and motion vectors of one length; checkpoint "
                 f"{spec.name} has {spec.noise} and {output}"
             )
-        return Clip(seed, frames, index, mode)
+        if walk is not None:
+            self._check_walk(walk, frames, mode)
+        return Clip(seed, frames, index, mode, content, motion, speed, loop, walk)
+
+    @staticmethod
+    def _check_walk(walk: steering.Walk, frames: int, mode: str) -> None:
+        if not 0 <= walk.to <= MAX_SEED:
+            raise UsageError(f"to {walk.to}: use a whole number from 0 to {MAX_SEED}")
+        if not 1 <= walk.steps <= frames:
+            raise UsageError(f"steps {walk.steps}: use 1 to {frames}, the clip's frames")
+        if walk.motion and walk.steps > 1 and mode == "feedback":
+            raise UsageError(
+                "noise mode feedback draws noise for the first frame alone: the motion of one "
+                "clip cannot walk, but stations side by side can"
+            )
 
     def sample(
         self,
@@ -107,20 +146,32 @@ class Model:
         seed: int | None = None,
         action: str | None = None,
         noise_mode: str | None = None,
+        content_seed: int | None = None,
+        motion_seed: int | None = None,
+        speed: float = 1.0,
+        loop: bool = False,
     ) -> Frames:
         """One clip: uint8 of (frames, height, width, 3), values 0 to 255.
 
         Args:
             frames: length of the clip, at least 1.
             seed: 0 to 2**63 - 1; random when left out.
-            action: one of ``spec.actions``; the seed's own when left out.
+            action: one of ``spec.actions``; the motion seed's own when left out.
             noise_mode: "per-frame", "constant" or "feedback"; the checkpoint's own when
                 left out.
+            content_seed: decides who and where, in place of the seed.
+            motion_seed: decides what they do, in place of the seed.
+            speed: of time, 0.01 to 100; at 0.5, every other frame is a pose between the
+                network's.
+            loop: whether the last frame runs into the first. Then fewer frames are not the
+                first of more.
 
         Raises:
             UsageError: a value makes no sense for this model.
         """
-        request = self.clip(seed, frames, action, noise_mode)
+        request = self.clip(
+            seed, frames, action, noise_mode, content_seed, motion_seed, speed, loop
+        )
         return np.concatenate([block for _, block in self.stream([request])])
 
     def stream(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Frames]]:
@@ -153,21 +204,46 @@ class Model:
             yield clip, pixels[start : start + len(part)]
             start += len(part)
 
+    def side_by_side(self, clips: Sequence[Clip], moments: int = 16) -> Iterator[Frames]:
+        """Frames of clips that play together, all of one length.
+
+        Yields uint8 of (n, clips, height, width, 3), ``moments`` at a time, so that memory
+        does not grow with the clips' length. The frames are those of :meth:`stream`.
+        """
+        size = self.backend.blocks.images
+        # Every clip is unrolled by itself, so that each gets on as the others do.
+        running = [_cut((latent for _, latent in self._latents([clip])), moments) for clip in clips]
+        for parts in zip(*running, strict=True):
+            latent = np.concatenate(parts)
+            pixels = [
+                self.backend.images(_padded(latent[k : k + size], size))[: len(latent) - k]
+                for k in range(0, len(latent), size)
+            ]
+            images = np.concatenate(pixels)
+            yield images.reshape(len(clips), -1, *images.shape[1:]).swapaxes(0, 1)
+
     def _latents(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Floats]]:
         """The generator's inputs, (n, input) at a time, clip after clip."""
         for group in _groups(clips, self.backend.blocks.clips):
             if len(group) == 1:
-                for codes in self._motion_codes(group):
-                    yield group[0], self._assemble(group[0], codes[:, 0])
+                made: Iterable[Floats] = (codes[:, 0] for codes in self._motion_codes(group))
+                yield from self._timed(group[0], made)
             else:
                 codes = np.concatenate(list(self._motion_codes(group)))
                 for row, clip in enumerate(group):
-                    yield clip, self._assemble(clip, codes[: clip.frames, row])
+                    yield from self._timed(clip, [codes[: clip.codes, row]])
+
+    def _timed(self, clip: Clip, codes: Iterable[Floats]) -> Iterator[tuple[Clip, Floats]]:
+        """A clip's motion codes, ``clip.codes`` of (n, motion), to the inputs of its frames."""
+        first = 0
+        for part in steering.timed(codes, clip.frames, clip.speed, clip.loop):
+            yield clip, self._assemble(clip, part, first)
+            first += len(part)
 
     def _motion_codes(self, group: list[Clip]) -> Iterator[Floats]:
         """Motion codes of a group, (n, clips, motion) at a time, up to its longest clip."""
         spec, backend, blocks = self.spec, self.backend, self.backend.blocks
-        longest = max(clip.frames for clip in group)
+        longest = max(clip.codes for clip in group)
         mode = group[0].noise_mode
 
         def stacked(rows: Iterable[Floats]) -> Floats:
@@ -180,26 +256,53 @@ class Model:
             category[: len(group)] = [clip.action or 0 for clip in group]
         hidden = None
         if spec.initial_state == "normal":
-            hidden = stacked(latents.initial_state(c.seed, spec.hidden) for c in group)
+            hidden = stacked(self._initial_state(c) for c in group)
         state = backend.start(hidden)
-        fixed = stacked(latents.noise(c.seed, 0, 1, spec.noise)[0] for c in group)
+        fed_back = stacked(self._noise(c, 0, 1)[0] for c in group) if mode == "feedback" else None
         for first in range(0, longest, blocks.steps):
-            if mode == "feedback":
-                codes, fixed, state = backend.feed_back(fixed, category, state)
-            elif mode == "constant":
-                repeated = np.broadcast_to(fixed, (blocks.steps, *fixed.shape))
-                codes, state = backend.unroll(repeated, category, state)
+            if fed_back is not None:
+                codes, fed_back, state = backend.feed_back(fed_back, category, state)
             else:
-                inputs = stacked(
-                    latents.noise(c.seed, first, blocks.steps, spec.noise) for c in group
-                )
+                inputs = stacked(self._noise(c, first, blocks.steps) for c in group)
                 codes, state = backend.unroll(inputs.swapaxes(0, 1), category, state)
             yield codes[: longest - first]
 
-    def _assemble(self, clip: Clip, codes: Floats) -> Floats:
-        """Put motion codes (n, motion), the content and the category in the generator's order."""
+    def _noise(self, clip: Clip, first: int, count: int) -> Floats:
+        """The motion network's inputs from the step ``first`` on: (count, noise)."""
+
+        def drawn(seed: int) -> Floats:
+            if clip.noise_mode == "constant":
+                return latents.noise(seed, 0, 1, self.spec.noise).repeat(count, axis=0)
+            return latents.noise(seed, first, count, self.spec.noise)
+
+        own, walk = drawn(clip.motion_seed), clip.walk
+        if walk is None or not walk.motion:
+            return own
+        times = np.arange(first, first + count) / clip.speed
+        return steering.arc(own, drawn(walk.to), walk.weights(times, clip.frames))
+
+    def _initial_state(self, clip: Clip) -> Floats:
+        """The hidden state that a clip starts from, where it is drawn: (hidden,)."""
+        own, walk = latents.initial_state(clip.motion_seed, self.spec.hidden), clip.walk
+        if walk is None or not walk.motion:
+            return own
+        other = latents.initial_state(walk.to, self.spec.hidden)
+        return steering.arc(own[None], other[None], np.array([walk.first]))[0]
+
+    def _content(self, clip: Clip, first: int, count: int) -> Floats:
+        """Content vectors of some frames: (count, content), or (1, content) for all of them."""
+        own, walk = latents.content(clip.content_seed, self.spec.content), clip.walk
+        if walk is None or not walk.content:
+            return own[None]
+        other = latents.content(walk.to, self.spec.content)
+        weights = walk.weights(np.arange(first, first + count, dtype=np.float64), clip.frames)
+        return steering.slerp(own, other, weights)
+
+    def _assemble(self, clip: Clip, codes: Floats, first: int) -> Floats:
+        """Put motion codes (n, motion) of the frames from ``first`` on, the content and the
+        category in the generator's order."""
         spec = self.spec
-        parts = {"motion": codes, "content": latents.content(clip.seed, spec.content)[None]}
+        parts = {"motion": codes, "content": self._content(clip, first, len(codes))}
         if spec.generator_categories:
             one_hot = np.zeros((1, spec.generator_categories), np.float32)
             one_hot[0, clip.action or 0] = 1
@@ -218,6 +321,20 @@ def _padded(rows: Floats, count: int) -> Floats:
     return filled
 
 
+def _cut(parts: Iterable[Floats], size: int) -> Iterator[Floats]:
+    """The same rows in arrays of ``size`` rows; the last may have fewer."""
+    held: list[Floats] = []
+    for part in parts:
+        held.append(part)
+        if sum(map(len, held)) >= size:
+            rows = np.concatenate(held)
+            whole = len(rows) - len(rows) % size
+            yield from np.split(rows[:whole], whole // size)
+            held = [rows[whole:]]
+    if rest := [part for part in held if len(part)]:
+        yield np.concatenate(rest)
+
+
 def _groups(clips: Iterable[Clip], size: int) -> Iterator[list[Clip]]:
     """Runs of clips that can be unrolled together: one noise mode, none of them long."""
     pending = iter(clips)
@@ -225,7 +342,7 @@ def _groups(clips: Iterable[Clip], size: int) -> Iterator[list[Clip]]:
     while batch := list(islice(pending, size)):
         group: list[Clip] = []
         for clip in batch:
-            alone = clip.frames > _LONG
+            alone = clip.codes > _LONG
             if group and (alone or clip.noise_mode != group[0].noise_mode):
                 yield group
                 group = []

@@ -82,6 +82,11 @@ class ClipWriter(ABC):
         """The rate at which a clip of the format will play, when ``fps`` is asked for."""
         return fps
 
+    @staticmethod
+    def held(frames: int) -> int:
+        """How many frames of a clip the writer keeps in memory at once."""
+        return 0
+
 
 class Mp4Writer(ClipWriter):
     """H.264 in MP4 that browsers and QuickTime play: yuv420p, index at the front.
@@ -151,6 +156,10 @@ class GifWriter(ClipWriter):
     @staticmethod
     def real_fps(frames: int, fps: float) -> float:
         return frames * 100 / GifWriter._time(frames, fps)
+
+    @staticmethod
+    def held(frames: int) -> int:
+        return 2 * min(frames, GifWriter.PALETTE_FRAMES)  # as they came, and joined
 
     def write(self, frames: Frames) -> None:
         if self._colors is not None:
@@ -255,6 +264,10 @@ class WebpWriter(ClipWriter):
     def real_fps(frames: int, fps: float) -> float:
         return frames * 1000 / max(1, round(frames * 1000 / fps))
 
+    @staticmethod
+    def held(frames: int) -> int:
+        return frames
+
 
 class FilmstripWriter(ClipWriter):
     """A PNG with the frames side by side, from left to right: a clip at a glance."""
@@ -273,6 +286,10 @@ class FilmstripWriter(ClipWriter):
         super().__init__(target, form)
         self._strip = np.empty((form.height, form.frames * form.width, 3), np.uint8)
         self._column = 0
+
+    @staticmethod
+    def held(frames: int) -> int:
+        return frames
 
     def write(self, frames: Frames) -> None:
         for frame in frames:

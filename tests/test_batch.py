@@ -79,7 +79,7 @@ def test_requests_from_lines():
         ("{}", "it has no seed"),
         ('{"seed": "x"}', "whole number"),
         ('{"seed": 1, "frames": 0}', "at least 1 frame"),
-        ('{"seed": 1, "colour": 2}', "unknown option 'colour': use action, fps"),
+        ('{"seed": 1, "colour": 2}', "unknown option 'colour': use action, content_seed, fps"),
         ('{"seed": 1, "out": "../up.gif"}', "leads out of this folder"),
         ('{"seed": 1, "out": "/etc/up.gif"}', "leads out of this folder"),
         ('{"seed": 1, "fps": "fast"}', "frames a second"),

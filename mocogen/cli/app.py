@@ -9,7 +9,9 @@ import typer
 from .. import __version__
 from .convert import convert
 from .dataset import dataset
+from .grid import grid
 from .info import info
+from .interpolate import interpolate
 from .sample import sample
 from .train import train
 from .verify import verify_layers
@@ -40,6 +42,8 @@ def options(
 
 
 app.command()(sample)
+app.command()(grid)
+app.command()(interpolate)
 app.command()(info)
 app.command()(convert)
 app.command()(train)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +12,11 @@ import typer
 
 from ..checkpoint import DEFAULT
 from ..errors import UsageError
+from ..spec import NOISE_MODES
 
 if TYPE_CHECKING:
+    from ..mosaic import Mosaic
+    from ..requests import Request
     from ..synthesis import Model
 
 Checkpoint = Annotated[
@@ -26,6 +31,15 @@ Motion = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Backend = Annotated[str, typer.Option(help="auto, torch or openvino (CPU).")]
+Out = Annotated[Path, typer.Option(help="The file: .mp4 .gif .webp .png (filmstrip) .npy.")]
+Frames = Annotated[int, typer.Option(help="Length of a clip in frames.")]
+Fps = Annotated[float | None, typer.Option(help="Frames a second. [default: the checkpoint's]")]
+Scale = Annotated[int, typer.Option(help="Enlarge every pixel this many times.")]
+Noise = Annotated[
+    str | None, typer.Option(help=f"{', '.join(NOISE_MODES)}. [default: the checkpoint's]")
+]
+Speed = Annotated[float, typer.Option(help="Of time: 0.5 is half as fast, with new poses between.")]
+Loop = Annotated[bool, typer.Option("--loop", help="Let the end run into the beginning.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
@@ -70,3 +84,43 @@ def load_model(
     model = synthesis.Model(spec, networks, foreign.pair_sha256(generator, motion))
     source = {"generator": str(generator), "motion": str(motion) if motion else None}
     return model, source | computing
+
+
+def write_mosaic(
+    model: Model,
+    table: Mosaic,
+    out: Path,
+    asked: Request,
+    made_by: dict[str, Any],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Sample a mosaic into ``out`` and tell of it.
+
+    Args:
+        asked: has the options that all its clips share.
+        made_by: the options that named the networks, the command's name as ``subcommand``,
+            and what it alone takes, for the record.
+    """
+    from ..mosaic import write
+    from ..provenance import record
+
+    rows, columns, fps = len(table.rows), len(table.columns), asked.fps or model.spec.fps
+    shared = {"frames": asked.frames, "fps": fps, "scale": asked.scale, **asked.steering()}
+    full = record(made_by, model.sha256, {**shared, "out": out.name})
+    progress: Any = nullcontext(lambda _: None)
+    if not quiet and sys.stderr.isatty() and len(table.clips) * asked.frames >= 500:
+        from .progress import frames_bar
+
+        progress = frames_bar(asked.frames)
+    with progress as on_frames:
+        form = write(model, table, out, fps, asked.scale, full, on_frames)
+    if as_json:
+        told = {**full, "file": str(out), "rows": rows, "columns": columns}
+        print(json.dumps({**told, "width": form.width, "height": form.height, "fps": form.fps}))
+    elif not quiet:
+        clips = f"{rows} x {columns} clips" if len(table.clips) > 1 else "a clip"
+        say(
+            f"{out}: {clips} of {form.frames} frames, {form.width}x{form.height}, "
+            f"{form.fps:.4g} frames/s"
+        )

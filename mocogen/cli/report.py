@@ -34,7 +34,7 @@ class Report:
             if self.total == 1:
                 raise outcome.error
             self.failed += 1
-            common.say(f"mocogen: seed {outcome.job.clip.seed}: {outcome.error}")
+            common.say(f"mocogen: {_seeds(outcome)}: {outcome.error}")
             return
         self.done += 1
         if self.as_json:
@@ -90,9 +90,16 @@ def _line(outcome: Outcome) -> str:
     made_by = outcome.job.made_by
     action = f", {made_by['action']}" if made_by["action"] else ""
     return (
-        f"{outcome.job.path}: seed {made_by['seed']}{action}, {made_by['frames']} frames, "
+        f"{outcome.job.path}: {_seeds(outcome)}{action}, {made_by['frames']} frames, "
         f"{outcome.size}x{outcome.size}, {outcome.fps:.4g} frames/s"
     )
+
+
+def _seeds(outcome: Outcome) -> str:
+    clip = outcome.job.clip
+    if clip.content_seed == clip.motion_seed:
+        return f"seed {clip.content_seed}"
+    return f"content seed {clip.content_seed}, motion seed {clip.motion_seed}"
 
 
 def _fields(outcome: Outcome) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
-from ..requests import Request, Seeds, from_lines, part_of
+from ..requests import STEERING, Request, Seeds, from_lines, part_of
 from ..spec import NOISE_MODES
 from . import common
 
@@ -30,15 +30,24 @@ def sample(
         str,
         typer.Option(
             help="A file (.gif .mp4 .webp .png = filmstrip .npy), a folder, a name with "
-            "{seed}, {index}, {action}, {checkpoint} in it, or - for a pipe."
+            "{seed}, {index}, {action}, {checkpoint}, {content_seed}, {motion_seed} in it, or - "
+            "for a pipe."
         ),
     ] = "clip.gif",
     seed: Annotated[
         int | None, typer.Option(help="Makes the clip repeatable. [default: random, printed]")
     ] = None,
-    action: Annotated[
-        str | None, typer.Option(help="What they do. [default: as the seed has it]")
+    content_seed: Annotated[
+        int | None, typer.Option(help="Decides who and where. [default: SEED]")
     ] = None,
+    motion_seed: Annotated[
+        int | None, typer.Option(help="Decides the movement. [default: SEED]")
+    ] = None,
+    action: Annotated[
+        str | None, typer.Option(help="What they do. [default: as the motion seed has it]")
+    ] = None,
+    speed: common.Speed = 1.0,
+    loop: common.Loop = False,
     fps: Annotated[
         float | None, typer.Option(help="Frames a second. [default: the checkpoint's]")
     ] = None,
@@ -69,7 +78,7 @@ def sample(
         str | None,
         typer.Option(
             help="A file, or - for standard input: one JSON object a line with a seed and any "
-            "of frames, action, fps, scale, noise, out.",
+            "of frames, action, fps, scale, noise, out, content_seed, motion_seed, speed, loop.",
             rich_help_panel=BATCH,
         ),
     ] = None,
@@ -112,11 +121,16 @@ def sample(
         fps=fps,
         scale=scale,
         out=out,
+        content_seed=content_seed,
+        motion_seed=motion_seed,
+        speed=speed,
+        loop=loop,
     )
     common.check_source(checkpoint, generator, motion)
     if if_exists not in IF_EXISTS:
         raise UsageError(f"--if-exists {if_exists}: use one of {', '.join(IF_EXISTS)}")
-    wanted = _wanted(seed, count, seeds, seeds_from)
+    both = None if content_seed is None else motion_seed
+    wanted = _wanted(seed, count, seeds, seeds_from, both)
     piped = out == "-"
     if shards is not None:
         from ..shards import check_shards
@@ -166,9 +180,17 @@ def sample(
 
 
 def _wanted(
-    seed: int | None, count: int | None, seeds: str | None, seeds_from: str | None
+    seed: int | None,
+    count: int | None,
+    seeds: str | None,
+    seeds_from: str | None,
+    pinned: int | None,
 ) -> Seeds | None:
-    """The seeds that the options name, or None where a file of requests does."""
+    """The seeds that the options name, or None where a file of requests does.
+
+    ``pinned`` is the motion seed where content has a seed of its own as well: then one clip is
+    all there is.
+    """
     named = [
         name
         for name, value in (("seeds", seeds), ("seeds-from", seeds_from), ("count", count))
@@ -179,10 +201,20 @@ def _wanted(
     if seeds_from is not None:
         return None
     if seeds is not None:
-        return Seeds.parse(seeds)
-    from ..latents import random_seed
+        wanted = Seeds.parse(seeds)
+    else:
+        from ..latents import random_seed
 
-    return Seeds.count(random_seed() if seed is None else seed, 1 if count is None else count)
+        first = pinned if seed is None else seed
+        wanted = Seeds.count(
+            random_seed() if first is None else first, 1 if count is None else count
+        )
+    if pinned is not None and len(wanted) > 1:
+        raise UsageError(
+            "with --content-seed and --motion-seed both given, all clips are the same: leave "
+            "out one of them, or ask for one clip"
+        )
+    return wanted
 
 
 def _check_pipe(form: str, wanted: Seeds | None, as_json: bool) -> None:
@@ -246,5 +278,5 @@ def _manifest(model: Model, out: str, defaults: Request | None, resume: bool) ->
             "fps": defaults.fps or model.spec.fps,
             "noise": defaults.noise or model.spec.noise_mode,
             "scale": defaults.scale,
-        }
+        } | {key: getattr(defaults, key) for key in STEERING}
     return manifest.Manifest(home(out) / manifest.NAME, settings, resume)
