@@ -265,6 +265,7 @@ def manifest_line(job: Job) -> Line:
     made_by = job.made_by
     kept = ("seed", "action", "frames", "fps", "noise", "scale")
     line = {key: made_by[key] for key in kept}
+    line["precision"] = made_by.get("precision", "fp32")  # a record tells the unusual alone
     return {"index": job.index, **line, "checkpoint": made_by["sha256"]}
 
 

@@ -17,7 +17,7 @@ from .errors import MocogenError, UsageError
 from .files import lock, write_errors
 
 NAME = "manifest.jsonl"
-SETTINGS = ("checkpoint", "frames", "fps", "noise", "scale")
+SETTINGS = ("checkpoint", "precision", "frames", "fps", "noise", "scale")
 """What all clips of a run share; a manifest with other values belongs to another run."""
 
 Line = dict[str, Any]

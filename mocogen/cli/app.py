@@ -12,6 +12,7 @@ from .. import __version__
 from ..errors import MocogenError
 from .convert import convert
 from .dataset import dataset
+from .export import export
 from .info import info
 from .sample import sample
 from .train import train
@@ -45,6 +46,7 @@ def options(
 app.command()(sample)
 app.command()(info)
 app.command()(convert)
+app.command()(export)
 app.command()(train)
 app.command("verify-layers")(verify_layers)
 app.add_typer(dataset, name="dataset")

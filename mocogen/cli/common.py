@@ -25,7 +25,8 @@ Motion = Annotated[
     Path | None, typer.Option(help="The motion network that belongs to --generator.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Backend = Annotated[str, typer.Option(help="auto, torch or openvino (CPU).")]
+Backend = Annotated[str, typer.Option(help="auto, torch, onnx (CPU) or openvino (CPU).")]
+Precision = Annotated[str, typer.Option(help="fp32; fp16 or bf16 on a CUDA GPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
@@ -49,18 +50,25 @@ def load_model(
     motion: Path | None,
     device: str,
     backend: str,
+    precision: str = "fp32",
 ) -> tuple[Model, dict[str, Any]]:
     """The model that the options name, and those options for a clip's record."""
     from .. import synthesis
 
     if generator is None:
         name = checkpoint or DEFAULT
-        return synthesis.load(name, device, backend), {"checkpoint": name}
+        model = synthesis.load(name, device, backend, precision)
+        return model, {"checkpoint": name, **_unusual(precision)}
     from .. import foreign
     from ..backends import open_backend
 
     spec, tensors = foreign.read_pair(generator, motion)
-    networks = open_backend(backend, device, spec, tensors)
+    networks = open_backend(backend, device, spec, tensors, precision)
     model = synthesis.Model(spec, networks, foreign.pair_sha256(generator, motion))
     source = {"generator": str(generator), "motion": str(motion) if motion else None}
-    return model, source
+    return model, {**source, **_unusual(precision)}
+
+
+def _unusual(precision: str) -> dict[str, str]:
+    """What a record says of the precision: other bits are other frames."""
+    return {} if precision == "fp32" else {"precision": precision}
