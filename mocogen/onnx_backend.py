@@ -28,14 +28,14 @@ class OnnxBackend(CpuBackend):
         super().__init__(spec)
         self._generator = _session(onnx_models.generator(spec, tensors, split=True))
         self._network = _session(onnx_models.motion(spec, tensors))
-        self._threads = min(threads(), self.blocks.images)
+        self._threads = threads()
         self._pool = ThreadPoolExecutor(self._threads)
 
     def images(self, latents: Floats) -> NDArray[np.uint8]:
         # A share of the block for each thread. ONNX Runtime's own threads do not share all of
         # a convolution's work, and it computes image by image, so that shares of any size give
         # the same bits.
-        shares = np.array_split(latents, self._threads)
+        shares = np.array_split(latents, min(self._threads, len(latents)))
         return np.concatenate(list(self._pool.map(self._frames, shares)))
 
     def _frames(self, latents: Floats) -> NDArray[np.uint8]:

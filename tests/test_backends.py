@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,6 @@ def test_a_backend_that_is_not_installed(
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_latents_are_the_same_bits_and_codes_the_same_numbers(tiny: Path, cell: str) -> None:
     """Content and noise do not pass through a backend; motion codes differ by rounding."""
-    from dataclasses import replace
-
     spec, _ = checkpoint.read(tiny)
     spec = replace(spec, cell=cell)
     tensors = checkpoint.tensors_of(*checkpoint.build_blank(spec))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,11 @@ import pytest
 import torch
 
 from mocogen import checkpoint, onnx_models
+from mocogen.cli import main
 from mocogen.generator import to_pixels
 from mocogen.spec import ModelSpec
+
+from .conftest import ROOT
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -112,10 +118,23 @@ def test_the_command_writes_both_files(run: Any, tiny: Path, tmp_path: Path) -> 
         assert ModelSpec.from_json(told["mocogen"]) == checkpoint.read_spec(tiny)
 
 
-def test_export_needs_neither_torch_nor_onnx(tiny: Path, tmp_path: Path) -> None:
-    import subprocess
-    import sys
+def test_the_page_about_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its program makes a clip that moves, from the files of the command beside it."""
+    text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"```sh\nmocogen (.*?)  #", text)
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mocogen", *command.split(), "--quiet"])
+    with pytest.raises(SystemExit) as ending:
+        main()
+    assert not ending.value.code
+    scope: dict[str, Any] = {}
+    exec(program, scope)
+    assert scope["frames"].shape == (48, 96, 96, 3)
+    assert np.abs(np.diff(scope["frames"].astype(int), axis=0)).mean() > 1
 
+
+def test_export_needs_neither_torch_nor_onnx(tiny: Path, tmp_path: Path) -> None:
     program = (
         f"import sys; sys.argv = ['mocogen', 'export', {str(tiny)!r}, '-q', '--out', 'm.onnx']\n"
         "from mocogen.cli import main\n"
