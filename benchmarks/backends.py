@@ -5,7 +5,8 @@
 For every backend that is installed, in turn within one run: one clip as a whole process
 (``mocogen sample --frames 48``), and a frame of a long batch, sampled but not encoded. Both in
 processor seconds, in which other programs on the machine count least, and by the clock; the
-median of the rounds, and its ratio to ``import torch`` and to the torch backend.
+median of the rounds, and its ratio to ``import torch`` and to the torch backend. "onnx, whole
+layers" is ONNX Runtime with the generator as ``mocogen export`` writes it, with no layer split.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from typing import Any
 
 import mocogen
+from mocogen import checkpoint
 from mocogen.backends import CPU_ONLY
 
 from .machine import describe
@@ -37,6 +39,16 @@ def installed() -> list[str]:
 
 def _there(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
+
+
+def whole_layers() -> Any:
+    """The shipped model in ONNX Runtime, without split layers."""
+    from mocogen import onnx_backend, onnx_models
+
+    model: Any = mocogen.load(device="cpu", backend="onnx")
+    spec, tensors = checkpoint.read(checkpoint.find(checkpoint.DEFAULT))
+    model.backend._generator = onnx_backend._session(onnx_models.generator(spec, tensors))
+    return model
 
 
 def one_process(command: list[str]) -> tuple[float, float]:
@@ -65,9 +77,11 @@ def measure(rounds: int, clips: int) -> dict[str, dict[str, tuple[float, float]]
     sample = [sys.executable, "-m", "mocogen", "sample", "--device", "cpu", "--seed", "0"]
     commands = {IMPORT_TORCH: [sys.executable, "-c", "import torch"]}
     commands |= {name: [*sample, "--backend", name, "--out", "clip.gif"] for name in names}
-    models = {name: mocogen.load(device="cpu", backend=name) for name in names}
+    models: dict[str, Any] = {name: mocogen.load(device="cpu", backend=name) for name in names}
     starts: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    frames: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    if "onnx" in models:
+        models["onnx, whole layers"] = whole_layers()
+    frames: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
     for counted in [False, *[True] * rounds]:
         for name, command in commands.items():
             found = one_process(command)

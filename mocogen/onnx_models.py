@@ -49,8 +49,8 @@ def generator(spec: ModelSpec, tensors: Tensors, split: bool = False) -> bytes:
     The input's parts stand in the order of the spec's ``latent_order``.
 
     Args:
-        split: write the two layers of most channels as plain convolutions, which is the same
-            sums, and a tenth less time in ONNX Runtime on a CPU (``benchmarks/backends.py``).
+        split: write the two layers of most channels as plain convolutions: the same sums, in
+            less time with ONNX Runtime on a CPU (``benchmarks/backends.py``).
     """
     graph = Graph("generator")
     inputs = spec.content + spec.motion + spec.generator_categories

@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 import mocogen
-from mocogen import MocogenError, UsageError, backends, checkpoint, cpu_backend, torch_backend
+from mocogen import (
+    MocogenError,
+    UsageError,
+    backends,
+    checkpoint,
+    cpu_backend,
+    provenance,
+    torch_backend,
+)
 from mocogen.backends import CPU_ONLY, open_backend
+from mocogen.cli import main
 
 from .conftest import BACKENDS
 
@@ -103,3 +112,27 @@ def test_sixteen_bits_are_the_same_clip(
     off = np.abs(model.sample(16, seed=1).astype(int) - exact)
     assert 0 < off.mean() < 0.5
     assert exact.std() > 10
+
+
+def test_a_clip_and_its_batch_tell_of_sixteen_bits(
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch_backend, "check_precision", lambda precision, device: None)
+
+    def sample(*words: str) -> int | str | None:
+        command = ["sample", "--checkpoint", str(tiny), "--count", "2", "--frames", "2", *words]
+        monkeypatch.setattr("sys.argv", ["mocogen", *command, "--seed", "0", "--out", "x/"])
+        with pytest.raises(SystemExit) as ending:
+            main()
+        return ending.value.code
+
+    monkeypatch.chdir(tmp_path)
+    assert not sample("--backend", "torch", "--precision", "bf16")
+    made_by = provenance.read(tmp_path / "x" / "000000.gif")
+    assert "--precision bf16" in provenance.command(made_by)
+    capsys.readouterr()
+    assert sample("--backend", "torch") == 2
+    assert "precision bf16 instead of fp32" in capsys.readouterr().err
