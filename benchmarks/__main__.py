@@ -5,7 +5,8 @@
 Whole processes, as a user starts them. "Start-up aside" means the difference of two runs of
 different length, so that what every process pays once drops out. The generator's bare limit
 is the frame rate at which its floating-point operations, counted by torch, would run at the
-speed of a large float32 matrix product, measured in turn with the runs.
+speed of a large float32 matrix product, measured in turn with the runs. Where there is a CUDA
+GPU, batches and the motion network are measured on it, too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import motion_unroll, start_up
 from .machine import describe
 
 PYTHON = sys.executable
@@ -30,12 +32,16 @@ FRAMES = 48
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was measured, against what, the ratio, the aim."""
+    """One line of the table: what was measured, against what, the ratio, the aim.
+
+    With a unit it is a difference instead of a ratio.
+    """
 
     what: str
     against: str
     ratio: float
     aim: str
+    unit: str = ""
 
 
 def seconds_of(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> float:
@@ -56,15 +62,16 @@ def sample(*words: str) -> list[str]:
     return [PYTHON, "-m", "mocogen", "sample", "--seed", "0", "--quiet", *words]
 
 
-def product_speed(size: int = 2048, repeats: int = 8) -> float:
+def product_speed(device: str, size: int = 2048, repeats: int = 8) -> float:
     """Floating-point operations a second of a float32 matrix product."""
     import torch
 
-    matrix = torch.randn(size, size)
-    torch.mm(matrix, matrix)
+    matrix = torch.randn(size, size, device=device)
+    torch.mm(matrix, matrix).sum().item()
     started = time.perf_counter()
     for _ in range(repeats):
-        torch.mm(matrix, matrix)
+        product = torch.mm(matrix, matrix)
+    product[0, 0].item()  # waits for a GPU
     return 2 * size**3 * repeats / (time.perf_counter() - started)
 
 
@@ -81,23 +88,25 @@ def operations_a_frame() -> float:
     return float(counter.get_total_flops())
 
 
-def throughput(clips: int, rounds: int) -> list[Row]:
+def throughput(device: str, clips: int, rounds: int) -> list[Row]:
     """Frames a second of whole batches, start-up aside, over the generator's bare limit."""
     operations = operations_a_frame()
     rates: dict[str, list[float]] = {"mp4": [], "gif": [], "npy": []}
     for _ in range(rounds):
         for kind, found in rates.items():
             few, many = (
-                seconds_of(sample("--count", str(n), "--out", f"x/{{seed}}.{kind}"))
+                seconds_of(
+                    sample("--device", device, "--count", str(n), "--out", f"x/{{seed}}.{kind}")
+                )
                 for n in (clips // 8, clips)
             )
             frames = (clips - clips // 8) * FRAMES
-            limit = product_speed() / operations
+            limit = product_speed(device) / operations
             found.append(frames / (many - few) / limit)
     aims = {"mp4": "at least 0.75", "gif": "at least 0.75", "npy": "at least 0.90"}
     return [
         Row(
-            f"frames/s, {clips} clips of {FRAMES} frames as .{kind}",
+            f"frames/s, {clips} clips of {FRAMES} frames as .{kind}, {device}",
             "generator's limit",
             statistics.median(found),
             aims[kind],
@@ -106,14 +115,31 @@ def throughput(clips: int, rounds: int) -> list[Row]:
     ]
 
 
-def one_clip(rounds: int) -> Row:
-    """One clip as a whole process over ``import torch``."""
-    clip, bare = [], []
-    for _ in range(rounds):
-        clip.append(seconds_of(sample("--out", "clip.gif")))
-        bare.append(seconds_of([PYTHON, "-c", "import torch"]))
-    ratio = statistics.median(clip) / statistics.median(bare)
-    return Row("one clip, whole process", "import torch", ratio, "at most 1.35")
+def starting(rounds: int) -> list[Row]:
+    """The commands that people type first, as whole processes."""
+    seconds = start_up.measure(rounds)
+    more = [
+        Row(name, base, seconds[name] - seconds[base], "at most 0.25 s more", " s")
+        for name, base in start_up.AGAINST.items()
+        if base == start_up.BARE
+    ]
+    ratios = [
+        Row("one clip, whole process", "import torch", seconds[name] / seconds[base], "below 0.5")
+        for name, base in start_up.AGAINST.items()
+        if base == start_up.TORCH
+    ]
+    return [*ratios, *more]
+
+
+def unrolls(device: str, repeats: int) -> list[Row]:
+    """The hand-written motion network over torch's own layers, in eval mode."""
+    rows = []
+    for case, (frames, batch, often) in motion_unroll.CASES.items():
+        times = motion_unroll.measure(frames, batch, often * repeats, device)
+        median = {name: statistics.median(values) for name, values in times.items()}
+        ratio = median["mocogen"] / median["torch"]
+        rows.append(Row(f"motion, {case}, {device}", "torch.nn.LSTM", ratio, "at most 1.5"))
+    return rows
 
 
 def memory(frames: int) -> Row:
@@ -160,15 +186,22 @@ def workers(clips: int, rounds: int) -> Row:
     return Row("clips/s, 2 processes of 1 thread", "1 of 1 thread", ratio, "at least 1.85")
 
 
-def long_batch(clips: int) -> Row:
+def long_batch(clips: int, rounds: int) -> Row:
     """Time a clip in a long batch over a short one, start-up aside."""
 
     def batch(count: int) -> float:
         return seconds_of(sample("--count", str(count), "--out", "x/{seed}.mp4"))
 
-    start = batch(2)
-    ratio = ((batch(clips) - start) / (clips - 2)) / ((batch(34) - start) / 32)
-    return Row(f"time a clip, {clips} clips", "32 clips", ratio, "at most 1.05")
+    start, short = (statistics.median(batch(n) for _ in range(rounds)) for n in (2, 10))
+    ratio = ((batch(clips) - start) / (clips - 2)) / ((short - start) / 8)
+    return Row(f"time a clip, {clips:,} clips", "10 clips", ratio, "at most 1.05")
+
+
+def cuda_is_there() -> list[str]:
+    """The name of the GPU's device, if there is one."""
+    import torch
+
+    return ["cuda"] if torch.cuda.is_available() else []
 
 
 def show(rows: list[Row]) -> None:
@@ -178,7 +211,7 @@ def show(rows: list[Row]) -> None:
 
     table = Table("what", "against", "ratio", "to reach", box=box.SIMPLE_HEAD)
     for row in rows:
-        table.add_row(row.what, row.against, f"{row.ratio:.2f}", row.aim)
+        table.add_row(row.what, row.against, f"{row.ratio:.2f}{row.unit}", row.aim)
     Console(width=100).print(table)
 
 
@@ -192,14 +225,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     clips, rounds = (24, 1) if options.quick else (options.clips, options.rounds)
+    gpu = cuda_is_there()
     rows = [
-        *throughput(clips, rounds),
-        one_clip(rounds + 2),
+        *(row for device in ("cpu", *gpu) for row in throughput(device, clips, rounds)),
+        *starting(rounds + 2),
         memory(10_000 if options.quick else 100_000),
+        *(row for device in ("cpu", *gpu) for row in unrolls(device, 5)),
         workers(clips, rounds),
-        long_batch(200 if options.quick else 1000),
+        long_batch(200 if options.quick else 1000, rounds + 2),
     ]
-    machine = describe()
+    machine = describe(*gpu)
     if options.json:
         print(json.dumps({"machine": machine, "rows": [vars(row) for row in rows]}))
         return

@@ -3,7 +3,7 @@
 ``python -m benchmarks.motion_unroll [--repeats N] [--threads N ...] [--json]``
 
 Three contenders make the same motion codes from the same noise, (10, 100), eval mode, no
-gradients, on the CPU:
+gradients:
 
 * ``torch``: ``nn.LSTM``, ``nn.Linear`` and the same batch norm;
 * ``mocogen``: the motion network as sampling uses it;
@@ -36,16 +36,16 @@ CASES = {"batch 64 x 48 frames": (48, 64, 10), "batch 1 x 10,000 frames": (10_00
 """Frames, batch, and how many times as often as the longest case it is timed."""
 
 
-def contenders(frames: int, batch: int) -> dict[str, Callable[[], Tensor]]:
+def contenders(frames: int, batch: int, device: str) -> dict[str, Callable[[], Tensor]]:
     """The three ways to the same codes (frames, batch, NOISE), with equal weights."""
     torch.manual_seed(0)
-    ours = LSTM(NOISE, HIDDEN).eval().requires_grad_(False)
-    lstm = nn.LSTM(NOISE, HIDDEN)
+    ours = LSTM(NOISE, HIDDEN).to(device).eval().requires_grad_(False)
+    lstm = nn.LSTM(NOISE, HIDDEN, device=device)
     lstm.load_state_dict({f"{key}_l0": value for key, value in ours.lstm.state_dict().items()})
-    linear = nn.Linear(HIDDEN, NOISE)
+    linear = nn.Linear(HIDDEN, NOISE, device=device)
     linear.load_state_dict(ours.linear.state_dict())  # type: ignore[union-attr]
-    norm = nn.BatchNorm1d(NOISE, affine=False).eval()
-    noise = torch.randn(frames, batch, NOISE)
+    norm = nn.BatchNorm1d(NOISE, affine=False, device=device).eval()
+    noise = torch.randn(frames, batch, NOISE).to(device)
 
     @torch.no_grad()
     def reference() -> Tensor:
@@ -62,14 +62,14 @@ def contenders(frames: int, batch: int) -> dict[str, Callable[[], Tensor]]:
     return {"torch": reference, "mocogen": sampling, "steps": steps}
 
 
-def measure(frames: int, batch: int, repeats: int) -> dict[str, list[float]]:
+def measure(frames: int, batch: int, repeats: int, device: str = "cpu") -> dict[str, list[float]]:
     """Seconds of each contender's ``repeats`` turns; an untimed one goes ahead.
 
     Raises:
         AssertionError: the contenders disagree by more than 1e-4, which is ten times what
             rounding adds up to in 10,000 frames.
     """
-    programs = contenders(frames, batch)
+    programs = contenders(frames, batch, device)
     codes = {name: program() for name, program in programs.items()}
     for result in codes.values():
         torch.testing.assert_close(result, codes["torch"], atol=1e-4, rtol=0)
@@ -77,7 +77,7 @@ def measure(frames: int, batch: int, repeats: int) -> dict[str, list[float]]:
     for _ in range(repeats):
         for name, program in programs.items():
             start = time.perf_counter()
-            program()
+            program()[-1].cpu()  # waits for a GPU
             times[name].append(time.perf_counter() - start)
     return times
 

@@ -1,4 +1,4 @@
-"""What computes the networks: torch on any device, or OpenVINO on a CPU.
+"""What computes the networks: torch on any device, ONNX Runtime or OpenVINO on a CPU.
 
 A backend works on numpy arrays in blocks of one fixed shape. Latents are made before it, in
 numpy, so they are the same bits for every backend; frames differ by one grey level at most.
@@ -24,7 +24,13 @@ Tensors = dict[str, Floats]
 State = Any
 """What a backend carries from one block of frames to the next."""
 
-NAMES = ("auto", "torch", "openvino")
+NAMES = ("auto", "torch", "onnx", "openvino")
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+"""What the generator computes in: float32, or 16 bits, on a CUDA GPU alone."""
+
+CPU_ONLY = {"onnx": "onnxruntime", "openvino": "openvino"}
+"""The backends that run on a CPU alone, with the package of each; the best one first."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,15 @@ class Backend(Protocol):
     """The two networks of a checkpoint on one device.
 
     Attributes:
-        name: "torch" or "openvino".
+        name: "torch", "onnx" or "openvino".
         device: what the networks run on, such as "cpu" or "cuda:0".
+        precision: one of ``PRECISIONS``.
         blocks: the shapes that :meth:`unroll` and :meth:`images` want.
     """
 
     name: str
     device: str
+    precision: str
     blocks: Blocks
 
     def start(self, hidden: Floats | None) -> State:
@@ -72,39 +80,57 @@ class Backend(Protocol):
         """Latents of (images, input) to frames, uint8 of (images, height, width, 3)."""
 
 
-def open_backend(name: str, device: str, spec: ModelSpec, tensors: Tensors) -> Backend:
+def open_backend(
+    name: str, device: str, spec: ModelSpec, tensors: Tensors, precision: str = "fp32"
+) -> Backend:
     """A backend for the networks of a checkpoint.
 
-    ``auto`` is OpenVINO where it is installed and the networks run on a CPU: it starts a
-    second sooner than torch and is as fast afterwards (docs/speed.md). It never depends on
-    what is to be sampled, for a clip is its seed.
+    ``auto`` on a CPU is the first of ``CPU_ONLY`` that is installed: they start a second
+    sooner than torch and are as fast afterwards (docs/speed.md). It never depends on what is
+    to be sampled, for a clip is its seed.
 
     Args:
         name: one of ``NAMES``.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         spec: sizes of the networks.
         tensors: their parameters, as :func:`mocogen.checkpoint.read` gives them.
+        precision: one of ``PRECISIONS``.
 
     Raises:
-        UsageError: unknown names, or a backend that cannot run on the device.
+        UsageError: unknown names, or a backend or a precision that cannot be had on the device.
         MocogenError: the backend or the device is not there.
     """
     if name not in NAMES:
         raise UsageError(f"unknown backend {name!r}: use one of {', '.join(NAMES)}")
-    installed = importlib.util.find_spec("openvino") is not None
-    on_cpu = device == "cpu" or (device == "auto" and not _may_have_gpu())
-    if name == "openvino":
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
+    if name == "auto":
+        on_cpu = device == "cpu" or (device == "auto" and not _may_have_gpu())
+        # Torch says itself why a CPU has no other precision.
+        on_cpu = on_cpu and precision == "fp32"
+        name = next(filter(_installed, CPU_ONLY), "torch") if on_cpu else "torch"
+    elif name in CPU_ONLY:
         if device not in ("auto", "cpu"):
-            raise UsageError(f"backend openvino runs on the CPU, not on {device}: use torch there")
-        if not installed:
-            raise MocogenError("backend openvino is not installed: run `pip install openvino`")
-    if name == "openvino" or (name == "auto" and on_cpu and installed):
+            raise UsageError(f"backend {name} runs on the CPU, not on {device}: use torch there")
+        if precision != "fp32":
+            raise UsageError(f"precision {precision} needs a CUDA GPU: backend {name} has fp32")
+        if not _installed(name):
+            raise MocogenError(f"backend {name} is not there: run `pip install {CPU_ONLY[name]}`")
+    if name == "onnx":
+        from .onnx_backend import OnnxBackend
+
+        return OnnxBackend(spec, tensors)
+    if name == "openvino":
         from .openvino_backend import OpenVinoBackend
 
         return OpenVinoBackend(spec, tensors)
     from .torch_backend import TorchBackend
 
-    return TorchBackend(spec, tensors, device)
+    return TorchBackend(spec, tensors, device, precision)
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(CPU_ONLY[name]) is not None
 
 
 def _may_have_gpu() -> bool:

@@ -292,6 +292,7 @@ def manifest_line(job: Job) -> Line:
     kept = ("seed", "action", "frames", "fps", "noise", "scale")
     line = {key: made_by[key] for key in kept}
     line |= {key: made_by[key] for key in STEERING if key in made_by}
+    line["precision"] = made_by.get("precision", "fp32")  # a record tells the unusual alone
     return {"index": job.index, **line, "checkpoint": made_by["sha256"]}
 
 

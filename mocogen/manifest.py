@@ -18,7 +18,7 @@ from .files import lock, write_errors
 from .requests import STEERING
 
 NAME = "manifest.jsonl"
-SETTINGS = ("checkpoint", "frames", "fps", "noise", "scale", *STEERING)
+SETTINGS = ("checkpoint", "precision", "frames", "fps", "noise", "scale", *STEERING)
 """What all clips of a run share; a manifest with other values belongs to another run."""
 
 Line = dict[str, Any]

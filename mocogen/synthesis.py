@@ -355,18 +355,24 @@ def _groups(clips: Iterable[Clip], size: int) -> Iterator[list[Clip]]:
 
 
 def load(
-    name_or_path: str | Path = checkpoint.DEFAULT, device: str = "auto", backend: str = "auto"
+    name_or_path: str | Path = checkpoint.DEFAULT,
+    device: str = "auto",
+    backend: str = "auto",
+    precision: str = "fp32",
 ) -> Model:
     """Load a checkpoint by the name of a shipped one or by its path.
 
     Args:
         name_or_path: "weizmann", or a .safetensors file that mocogen wrote.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        backend: "auto", "torch" or "openvino"; see :func:`mocogen.backends.open_backend`.
+        backend: "auto", "torch", "onnx" or "openvino"; see
+            :func:`mocogen.backends.open_backend`.
+        precision: "fp32", or "fp16" or "bf16" on a CUDA GPU.
 
     Raises:
         MocogenError: there is no such checkpoint, device or backend, or the file does not fit.
     """
     path = checkpoint.find(name_or_path)
     spec, tensors = checkpoint.read(path)
-    return Model(spec, open_backend(backend, device, spec, tensors), checkpoint.sha256(path))
+    networks = open_backend(backend, device, spec, tensors, precision)
+    return Model(spec, networks, checkpoint.sha256(path))

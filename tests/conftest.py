@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from mocogen import checkpoint
+from mocogen.backends import CPU_ONLY
 from mocogen.spec import ModelSpec
 
 ROOT = Path(__file__).parent.parent
-BACKENDS = ["torch"] + ["openvino"] * (importlib.util.find_spec("openvino") is not None)
+BACKENDS = ["torch", *(b for b, p in CPU_ONLY.items() if importlib.util.find_spec(p) is not None)]
 DATA = ROOT.parent / "shared" / "data"
 
 

@@ -146,6 +146,9 @@ def test_info_of_a_checkpoint(run):
         ("mocogen sample --noise loud", 2, "per-frame, constant, feedback"),
         ("mocogen sample --device gpu", 2, "auto, cpu, cuda"),
         ("mocogen sample --device cuda:99", 1, "cuda:99 is not there"),
+        ("mocogen sample --precision fp8", 2, "fp32, fp16, bf16"),
+        ("mocogen sample --precision fp16 --device cpu", 2, "needs a CUDA GPU"),
+        ("mocogen sample --precision bf16 --backend onnx", 2, "needs a CUDA GPU"),
         ("mocogen sample --checkpoint nobody", 1, "weizmann"),
         ("mocogen sample --checkpoint ''", 1, "weizmann"),
         ("mocogen sample --checkpoint here.txt", 1, "not a mocogen checkpoint"),
@@ -158,6 +161,9 @@ def test_info_of_a_checkpoint(run):
         ("mocogen info nobody", 1, "no checkpoint 'nobody'"),
         ("mocogen info here.gif", 1, "no such file"),
         ("mocogen convert --generator x --out y.gif", 2, ".safetensors"),
+        ("mocogen export --out model.pt", 2, ".onnx"),
+        ("mocogen export nobody", 1, "weizmann"),
+        ("mocogen export --out here.txt/model.onnx", 1, "cannot write"),
         ("mocogen fly", 2, "fly"),
     ],
 )
@@ -318,10 +324,10 @@ def test_info_does_not_pay_for_torch():
     assert done.stdout.strip() == "False", done.stderr
 
 
-@pytest.mark.skipif("openvino" not in BACKENDS, reason="OpenVINO is not installed")
-def test_a_clip_does_not_pay_for_torch(tmp_path: Path):
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_a_clip_does_not_pay_for_torch(tmp_path: Path, backend: str):
     program = (
-        "import sys; sys.argv = ['mocogen', 'sample', '--device', 'cpu', '--out', 'c.gif', '-q']\n"
+        f"import sys; sys.argv = ['mocogen', 'sample', '--backend', '{backend}', '-q']\n"
         "from mocogen.cli import main\n"
         "try: main()\n"
         "except SystemExit as ending: print(ending.code, 'torch' in sys.modules)"
@@ -330,7 +336,7 @@ def test_a_clip_does_not_pay_for_torch(tmp_path: Path):
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stdout.strip() in ("0 False", "None False"), done.stdout + done.stderr
-    assert (tmp_path / "c.gif").exists()
+    assert (tmp_path / "clip.gif").exists()
 
 
 def test_a_backend_is_named_or_refused(run, tiny: Path):
@@ -338,8 +344,8 @@ def test_a_backend_is_named_or_refused(run, tiny: Path):
     assert run(*common, "--backend", "torch").returncode == 0
     unknown = run(*common, "--backend", "jax")
     assert unknown.returncode == 2
-    assert "auto, torch, openvino" in unknown.stderr
-    wrong = run(*common, "--backend", "openvino", "--device", "cuda")
+    assert "auto, torch, onnx, openvino" in unknown.stderr
+    wrong = run(*common, "--backend", "onnx", "--device", "cuda")
     assert wrong.returncode == 2
     assert "runs on the CPU" in wrong.stderr
 

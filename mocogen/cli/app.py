@@ -9,6 +9,7 @@ import typer
 from .. import __version__
 from .convert import convert
 from .dataset import dataset
+from .export import export
 from .grid import grid
 from .info import info
 from .interpolate import interpolate
@@ -46,6 +47,7 @@ app.command()(grid)
 app.command()(interpolate)
 app.command()(info)
 app.command()(convert)
+app.command()(export)
 app.command()(train)
 app.command("verify-layers")(verify_layers)
 app.add_typer(dataset, name="dataset")

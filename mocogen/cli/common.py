@@ -30,7 +30,8 @@ Motion = Annotated[
     Path | None, typer.Option(help="The motion network that belongs to --generator.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Backend = Annotated[str, typer.Option(help="auto, torch or openvino (CPU).")]
+Backend = Annotated[str, typer.Option(help="auto, torch, onnx (CPU) or openvino (CPU).")]
+Precision = Annotated[str, typer.Option(help="fp32; fp16 or bf16 on a CUDA GPU.")]
 Out = Annotated[Path, typer.Option(help="The file: .mp4 .gif .webp .png (filmstrip) .npy.")]
 Frames = Annotated[int, typer.Option(help="Length of a clip in frames.")]
 Fps = Annotated[float | None, typer.Option(help="Frames a second. [default: the checkpoint's]")]
@@ -63,6 +64,7 @@ def load_model(
     motion: Path | None,
     device: str,
     backend: str,
+    precision: str = "fp32",
 ) -> tuple[Model, dict[str, Any]]:
     """The model that the options name, and those options for a clip's record.
 
@@ -71,16 +73,17 @@ def load_model(
     """
     from .. import synthesis
 
-    asked = {"device": device, "backend": backend}
-    computing = {key: value for key, value in asked.items() if value != "auto"}
+    asked = {"device": device, "backend": backend, "precision": precision}
+    computing = {key: value for key, value in asked.items() if value not in ("auto", "fp32")}
     if generator is None:
         name = DEFAULT if checkpoint is None else checkpoint
-        return synthesis.load(name, device, backend), {"checkpoint": name, **computing}
+        model = synthesis.load(name, device, backend, precision)
+        return model, {"checkpoint": name, **computing}
     from .. import foreign
     from ..backends import open_backend
 
     spec, tensors = foreign.read_pair(generator, motion)
-    networks = open_backend(backend, device, spec, tensors)
+    networks = open_backend(backend, device, spec, tensors, precision)
     model = synthesis.Model(spec, networks, foreign.pair_sha256(generator, motion))
     source = {"generator": str(generator), "motion": str(motion) if motion else None}
     return model, source | computing

@@ -61,6 +61,7 @@ def sample(
     motion: common.Motion = None,
     device: common.Device = "auto",
     backend: common.Backend = "auto",
+    precision: common.Precision = "fp32",
     form: Annotated[
         str,
         typer.Option(
@@ -146,7 +147,7 @@ def sample(
     unit = shard_size if shards else 1
     requests, total = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
-    model, source = common.load_model(checkpoint, generator, motion, device, backend)
+    model, source = common.load_model(checkpoint, generator, motion, device, backend, precision)
     if piped:
         source["format"] = form
     from ..batch import FileSink, PipeSink, Sink, plan, remaining, render
@@ -271,7 +272,7 @@ def _manifest(model: Model, out: str, defaults: Request | None, resume: bool) ->
     from .. import manifest
     from ..batch import home
 
-    settings: dict[str, Any] = {"checkpoint": model.sha256}
+    settings: dict[str, Any] = {"checkpoint": model.sha256, "precision": model.backend.precision}
     if defaults is not None:
         settings |= {
             "frames": defaults.frames,

@@ -1,0 +1,138 @@
+"""Backends: which is chosen where, what they share, and 16 bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mocogen
+from mocogen import (
+    MocogenError,
+    UsageError,
+    backends,
+    checkpoint,
+    cpu_backend,
+    provenance,
+    torch_backend,
+)
+from mocogen.backends import CPU_ONLY, open_backend
+from mocogen.cli import main
+
+from .conftest import BACKENDS
+
+
+def opened(path: Path, name: str = "auto", device: str = "auto") -> backends.Backend:
+    return open_backend(name, device, *checkpoint.read(path))
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_may_have_gpu", lambda: False)
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_cpu_gets_the_best_backend_that_is_installed(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    assert opened(tiny, device=device).name == BACKENDS[1]
+    monkeypatch.setattr(backends, "_installed", lambda name: False)
+    assert opened(tiny, device=device).name == "torch"
+
+
+def test_where_a_gpu_may_be_torch_is_asked(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_may_have_gpu", lambda: True)
+    assert opened(tiny).name == "torch"
+    assert opened(tiny, device="cpu").name == BACKENDS[1]
+
+
+@pytest.mark.parametrize("name", CPU_ONLY)
+def test_a_backend_that_is_not_installed(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(backends, "_installed", lambda name: False)
+    with pytest.raises(MocogenError, match=f"pip install {CPU_ONLY[name]}"):
+        opened(tiny, name)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_latents_are_the_same_bits_and_codes_the_same_numbers(tiny: Path, cell: str) -> None:
+    """Content and noise do not pass through a backend; motion codes differ by rounding."""
+    spec, _ = checkpoint.read(tiny)
+    spec = replace(spec, cell=cell)
+    tensors = checkpoint.tensors_of(*checkpoint.build_blank(spec))
+    made = {
+        name: mocogen.Model(spec, open_backend(name, "cpu", spec, tensors)) for name in BACKENDS
+    }
+    inputs = {
+        name: np.concatenate([part for _, part in model._latents([model.clip(3, 20)])])
+        for name, model in made.items()
+    }
+    for found in inputs.values():
+        codes, content = np.split(found, [spec.motion], axis=1)
+        wanted_codes, wanted_content = np.split(inputs["torch"], [spec.motion], axis=1)
+        assert np.array_equal(content, wanted_content)
+        np.testing.assert_allclose(codes, wanted_codes, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"), [("3", 3), ("1", 1), ("0", None), ("many", None), ("", None)]
+)
+def test_threads(monkeypatch: pytest.MonkeyPatch, asked: str, wanted: int | None) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    found = cpu_backend.threads()
+    assert found == wanted if wanted else found >= 1
+
+
+@pytest.mark.skipif("onnx" not in BACKENDS, reason="ONNX Runtime is not installed")
+def test_onnx_runtime_gives_the_same_bits_with_any_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        made.append(mocogen.load("weizmann", "cpu", "onnx").sample(40, seed=6))
+    assert np.array_equal(*made)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_sixteen_bits_are_the_same_clip(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """On a CPU, where it is refused otherwise: slow, but the arithmetic can be looked at."""
+    exact = mocogen.load(tiny, "cpu", "torch").sample(16, seed=1)
+    with pytest.raises(UsageError, match="CUDA"):
+        mocogen.load(tiny, "cpu", "torch", precision)
+    monkeypatch.setattr(torch_backend, "check_precision", lambda precision, device: None)
+    model = mocogen.load(tiny, "cpu", "torch", precision)
+    assert model.backend.precision == precision
+    off = np.abs(model.sample(16, seed=1).astype(int) - exact)
+    assert 0 < off.mean() < 0.5
+    assert exact.std() > 10
+
+
+def test_a_clip_and_its_batch_tell_of_sixteen_bits(
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch_backend, "check_precision", lambda precision, device: None)
+
+    def sample(*words: str) -> int | str | None:
+        command = ["sample", "--checkpoint", str(tiny), "--count", "2", "--frames", "2", *words]
+        monkeypatch.setattr("sys.argv", ["mocogen", *command, "--seed", "0", "--out", "x/"])
+        with pytest.raises(SystemExit) as ending:
+            main()
+        return ending.value.code
+
+    monkeypatch.chdir(tmp_path)
+    assert not sample("--backend", "torch", "--precision", "bf16")
+    made_by = provenance.read(tmp_path / "x" / "000000.gif")
+    assert "--precision bf16" in provenance.command(made_by)
+    capsys.readouterr()
+    assert sample("--backend", "torch") == 2
+    assert "precision bf16 instead of fp32" in capsys.readouterr().err
