@@ -19,6 +19,9 @@ from .errors import MocogenError
 
 Record = dict[str, Any]
 
+_NO_OPTIONS = ("mocogen", "sha256", "out", "subcommand", "clip", "from")
+"""Entries of a record that are no options of the command, or stand elsewhere in it."""
+
 _TAIL = 1 << 16  # bytes at the end of a GIF in which its comment is looked for
 _GIF_COMMENT = re.compile(rb"!\xfe(.\{\"mocogen\".*?)\x00", re.DOTALL)
 _XMP = (
@@ -36,17 +39,24 @@ def record(source: Record, sha256: str | None, options: Record) -> Record:
         source: the options that named the networks: ``checkpoint``, or ``generator`` and
             ``motion``.
         sha256: hash of the checkpoint.
-        options: what else ``mocogen sample`` needs to make the clip again.
+        options: what else the command needs to make the clip again. ``subcommand`` names
+            the command, where it is another than ``sample``, and ``clip`` its argument.
     """
     return {"mocogen": __version__, **source, "sha256": sha256, **options}
 
 
 def command(made_by: Record) -> str:
     """The shell command that makes a record's clip again."""
-    words = ["mocogen", "sample"]
+    words = ["mocogen", made_by.get("subcommand", "sample")]
+    if made_by.get("clip"):
+        words.append(str(made_by["clip"]))
+    # A smoothed clip's length follows from the clip that it was made of.
+    skipped = (*_NO_OPTIONS, "frames") if "clip" in made_by else _NO_OPTIONS
     for key, value in made_by.items():
-        if key not in ("mocogen", "sha256", "out") and value is not None:
-            words += [f"--{key}", str(value).removesuffix(".0")]
+        flag = "--" + key.replace("_", "-")
+        if key in skipped or value is None or value is False:
+            continue
+        words += [flag] if value is True else [flag, str(value).removesuffix(".0")]
     if made_by.get("out"):
         words += ["--out", made_by["out"]]
     return shlex.join(words)

@@ -14,6 +14,7 @@ from .convert import convert
 from .dataset import dataset
 from .info import info
 from .sample import sample
+from .smooth import smooth
 from .train import train
 from .verify import verify_layers
 
@@ -44,6 +45,7 @@ def options(
 
 app.command()(sample)
 app.command()(info)
+app.command()(smooth)
 app.command()(convert)
 app.command()(train)
 app.command("verify-layers")(verify_layers)

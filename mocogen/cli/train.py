@@ -105,7 +105,7 @@ def train(
     ] = None,
     stages: Annotated[
         str | None,
-        typer.Option(help="Some of generator,motion,joint, or flow. \\[default: the recipe's]"),
+        typer.Option(help="Some of generator,motion,joint; or flow. \\[default: the recipe's]"),
     ] = None,
     settings: Annotated[
         list[str] | None,
