@@ -8,15 +8,17 @@ out of its training, so that nothing here was ever trained on. Rows:
 
 - repeat: the frame before it, again;
 - blend: the mean of the two;
-- optical flow: OpenCV's DIS (Kroeger et al. 2016, preset medium) in both directions, each
-  frame warped half way along its own, and the mean of both; left out without OpenCV
-  (`pip install opencv-python-headless`);
+- optical flow: OpenCV's DIS (Kroeger et al. 2016, preset medium, down to full size) in both
+  directions, each frame warped half way along its own, and the mean of both; left out without
+  OpenCV (`pip install opencv-python-headless`);
 - voxel flow: what `mocogen smooth` makes.
 
 PSNR in decibels and SSIM (Wang et al. 2004, brightness) are means over frames, once over the
 whole frame and once where things move: over the pixels at which the frames beside the
 missing one differ by more than THRESHOLD grey levels in any colour. Frames with fewer than
 LEAST such pixels show no movement to speak of and do not count there.
+
+--picture FILE shows the SHOWN left-out frames in a row, of one clip, in which most pixels move.
 """
 
 from __future__ import annotations
@@ -35,9 +37,11 @@ import numpy as np
 from mocogen import flow_checkpoint
 from mocogen.errors import MocogenError
 from mocogen.evaluation.fidelity import Frame, moving, psnr, squared_error, ssim_map
+from mocogen.training.data import Clip
 
 THRESHOLD = 20
 LEAST = 16
+SHOWN, ENLARGED = 6, 2
 
 Predict = Callable[[Frame, Frame], Frame]
 
@@ -79,6 +83,7 @@ def optical_flow() -> Predict | None:
     except ImportError:
         return None
     finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    finder.setFinestScale(0)  # the preset stops at half size, too coarse for small frames
 
     def half_way(source: Frame, target: Frame) -> np.ndarray:
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (source, target)]
@@ -112,8 +117,10 @@ def voxel_flow(path: Path, device_name: str) -> Predict:
     return predict
 
 
-def triplets(data: Path, spec: flow_checkpoint.FlowSpec) -> Iterator[tuple[str, list[Frame]]]:
-    """Frames t - 1, t, t + 1 of all held-out clips, t = 1, 3, 5, ..., with their person.
+def triplets(
+    data: Path, spec: flow_checkpoint.FlowSpec
+) -> Iterator[tuple[Clip, tuple[Frame, Frame, Frame]]]:
+    """Frames t - 1, t, t + 1 of all held-out clips, t = 1, 3, 5, ..., with their clip.
 
     Raises:
         MocogenError: the checkpoint held nobody out, or other people than the data shows.
@@ -135,7 +142,7 @@ def triplets(data: Path, spec: flow_checkpoint.FlowSpec) -> Iterator[tuple[str, 
         if clip.group in held:
             frames = clips.frames[clip.start : clip.start + clip.length]
             for t in range(1, clip.length - 1, 2):
-                yield clip.group, [frames[t - 1], frames[t], frames[t + 1]]
+                yield clip, (frames[t - 1], frames[t], frames[t + 1])
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -147,20 +154,23 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     ways: dict[str, Predict | None] = {
         "repeat": repeat,
         "blend": blend,
-        "optical flow (DIS)": optical_flow(),
+        "optical flow": optical_flow(),
         "voxel flow": voxel_flow(path, options.device),
     }
-    scores = {name: Score() for name, way in ways.items() if way is not None}
+    used = {name: way for name, way in ways.items() if way is not None}
+    scores = {name: Score() for name in used}
     people: dict[str, int] = {}
     share = []
-    for person, (before, real, after) in triplets(options.data, spec):
-        people[person] = people.get(person, 0) + 1
+    clips: dict[str, list[tuple[Frame, Frame, Frame]]] = {}
+    for clip, (before, real, after) in triplets(options.data, spec):
+        people[clip.group] = people.get(clip.group, 0) + 1
+        clips.setdefault(clip.path, []).append((before, real, after))
         where = moving(before, after, THRESHOLD)
         share.append(float(where.mean()))
-        for name, score in scores.items():
-            way = ways[name]
-            assert way is not None
-            score.add(way(before, after), real, where)
+        for name, way in used.items():
+            scores[name].add(way(before, after), real, where)
+    if options.picture:
+        picture(options.picture, list(clips.values()), used)
     return {
         "checkpoint": options.checkpoint,
         "sha256": sha256(path),
@@ -171,6 +181,28 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "rows": {name: score.means() for name, score in scores.items()},
         "machine": machine.describe(options.device),
     }
+
+
+def picture(
+    path: Path, clips: Sequence[Sequence[tuple[Frame, Frame, Frame]]], ways: dict[str, Predict]
+) -> None:
+    """Write the left-out frames in a row in which most moves, real and as predicted."""
+    from mocogen.evaluation.pictures import sheet
+
+    rows = [clip[k : k + SHOWN] for clip in clips for k in range(max(1, len(clip) - SHOWN + 1))]
+
+    def moves(row: Sequence[tuple[Frame, Frame, Frame]]) -> int:
+        return sum(int(moving(before, after, THRESHOLD).sum()) for before, _, after in row)
+
+    row = max(rows, key=moves)
+    strips = [("real", [real for _, real, _ in row])]
+    for name, way in ways.items():
+        strips.append((name, [way(before, after) for before, _, after in row]))
+    large = [
+        (name, np.stack(frames).repeat(ENLARGED, axis=1).repeat(ENLARGED, axis=2))
+        for name, frames in strips
+    ]
+    sheet(path, large, shown=len(row), columns=1)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -203,6 +235,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", default=flow_checkpoint.DEFAULT)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write the result to this file")
+    parser.add_argument("--picture", type=Path, help="write left-out frames to this picture")
     options = parser.parse_args(words)
     try:
         result = run(options)
