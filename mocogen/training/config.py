@@ -400,10 +400,12 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
 
 def _parts(kinds: Mapping[str, type], sections: Mapping[str, Any]) -> dict[str, Any]:
     """The sections that ``kinds`` names, all of which must be there."""
-    for name in kinds:
+    parts = {}
+    for name, kind in kinds.items():
         if not isinstance(sections.get(name), Mapping):
             raise UsageError(f"the recipe has no section [{name}]")
-    return {name: _section(name, kind, sections[name]) for name, kind in kinds.items()}
+        parts[name] = _section(name, kind, sections[name])
+    return parts
 
 
 def _trains_flow(stages: Sequence[str]) -> bool:
