@@ -31,7 +31,7 @@ def smooth(
     fps: Annotated[
         float | None,
         typer.Option(
-            help="Frames a second. [default: FACTOR times the clip's, so that it lasts as long]"
+            help="Frames a second. \\[default: FACTOR times the clip's, so it lasts as long]"
         ),
     ] = None,
     checkpoint: Annotated[
