@@ -4,7 +4,8 @@
 
 Every second frame of a clip is left out and predicted from the two beside it: frame t from
 t - 1 and t + 1. Clips are those of the people that the checkpoint's own record says were held
-out of its training, so that nothing here was ever trained on. Rows:
+out of its training, so that nothing here was ever trained on; with --everyone they are all clips of
+DATA, for data that the checkpoint has never seen. Rows:
 
 - repeat: the frame before it, again;
 - blend: the mean of the two;
@@ -118,9 +119,9 @@ def voxel_flow(path: Path, device_name: str) -> Predict:
 
 
 def triplets(
-    data: Path, spec: flow_checkpoint.FlowSpec
+    data: Path, spec: flow_checkpoint.FlowSpec, everyone: bool
 ) -> Iterator[tuple[Clip, tuple[Frame, Frame, Frame]]]:
-    """Frames t - 1, t, t + 1 of all held-out clips, t = 1, 3, 5, ..., with their clip.
+    """Frames t - 1, t, t + 1, t = 1, 3, 5, ..., of held-out clips or of all, with their clip.
 
     Raises:
         MocogenError: the checkpoint held nobody out, or other people than the data shows.
@@ -129,17 +130,18 @@ def triplets(
     from mocogen.training.data import load_clips
 
     held = spec.training.get("held_out") or []
-    if not held:
+    if not held and not everyone:
         raise MocogenError(
             f"checkpoint {spec.name} held nobody out of its training: nothing here is new to it"
         )
     config = from_dict(spec.training["config"])
     values = config.data
     clips = load_clips(data, config.image_size, groups=values.groups, fit=values.fit, min_frames=3)
-    if absent := [name for name in held if name not in clips.people]:
+    absent = [name for name in held if name not in clips.people]
+    if absent and not everyone:
         raise MocogenError(f"{data} does not show {absent[0]}, whom the checkpoint held out")
     for clip in clips.clips:
-        if clip.group in held:
+        if everyone or clip.group in held:
             frames = clips.frames[clip.start : clip.start + clip.length]
             for t in range(1, clip.length - 1, 2):
                 yield clip, (frames[t - 1], frames[t], frames[t + 1])
@@ -162,7 +164,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     people: dict[str, int] = {}
     share = []
     clips: dict[str, list[tuple[Frame, Frame, Frame]]] = {}
-    for clip, (before, real, after) in triplets(options.data, spec):
+    for clip, (before, real, after) in triplets(options.data, spec, options.everyone):
         people[clip.group] = people.get(clip.group, 0) + 1
         clips.setdefault(clip.path, []).append((before, real, after))
         where = moving(before, after, THRESHOLD)
@@ -172,6 +174,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.picture:
         picture(options.picture, list(clips.values()), used)
     return {
+        "data": "all clips" if options.everyone else "people held out of training",
         "checkpoint": options.checkpoint,
         "sha256": sha256(path),
         "frames": people,
@@ -207,8 +210,8 @@ def picture(
 
 def show(result: dict[str, Any]) -> None:
     """Print the result for people, its table in Markdown."""
-    people = ", ".join(f"{name} ({count})" for name, count in result["frames"].items())
-    print(f"left-out middle frames of people held out of training: {people}")
+    people = ", ".join(result["frames"])
+    print(f"{sum(result['frames'].values())} left-out middle frames, {result['data']}: {people}")
     print(
         f"in {result['moving_frames']} of them something moves; {result['moving_share']:.1%} of "
         f"all pixels do (neighbours differ by more than {THRESHOLD} grey levels)\n"
@@ -232,6 +235,7 @@ def main(words: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.smooth", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="the clips, in folders by action")
+    parser.add_argument("--everyone", action="store_true", help="all clips, whoever is on screen")
     parser.add_argument("--checkpoint", default=flow_checkpoint.DEFAULT)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write the result to this file")

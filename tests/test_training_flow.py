@@ -16,6 +16,7 @@ from mocogen.errors import MocogenError, UsageError
 from mocogen.evaluation.fidelity import moving, psnr, squared_error, ssim_map
 from mocogen.training.config import TrainConfig, load_config
 from mocogen.training.run import train
+from mocogen.voxel_flow import VoxelFlow
 from tests.conftest import Run
 from tests.test_training import Notes, losses
 from tests.test_training_data import write_strip
@@ -152,6 +153,17 @@ def test_the_benchmark_measures_people_held_out(
     assert rows["voxel flow"]["psnr_moving"] > rows["blend"]["psnr_moving"]
     assert rows["blend"]["psnr_moving"] > rows["repeat"]["psnr_moving"]
     assert "| voxel flow |" in capsys.readouterr().out
+    assert benchmark.main([*map(str, words), "--everyone"]) == 0
+    assert json.loads(out.read_text())["frames"] == {"p0": 4, "p1": 4, "p2": 4}
+
+
+def test_the_benchmark_wants_people_held_out(
+    clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "flow.safetensors"
+    flow_checkpoint.save(path, flow_checkpoint.FlowSpec(width=4), VoxelFlow(4))
+    assert benchmark.main(["--data", str(clip_folder), "--checkpoint", str(path)]) == 1
+    assert "held nobody out" in capsys.readouterr().err
 
 
 def test_fidelity() -> None:
