@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .motion import MotionNetwork
 
 DEFAULT = "weizmann"
-_KEY = "mocogen"
+KEY = "mocogen"
+"""The metadata entry of a checkpoint of any kind."""
+
 _DTYPES = ("F16", "F32")
 
 
@@ -71,6 +73,19 @@ def read_spec(path: Path) -> ModelSpec:
     """The metadata alone, without reading a tensor or importing torch.
 
     Raises:
+        MocogenError: the file is no checkpoint of mocogen's, or of another kind.
+    """
+    text = read_metadata(path)
+    try:
+        return ModelSpec.from_json(text)
+    except MocogenError as error:
+        raise MocogenError(f"cannot use {path}: {error}") from None
+
+
+def read_metadata(path: Path) -> str:
+    """The JSON object that a checkpoint of any kind says of itself, as text.
+
+    Raises:
         MocogenError: the file is no checkpoint of mocogen's.
     """
     from safetensors import SafetensorError, safe_open
@@ -82,15 +97,12 @@ def read_spec(path: Path) -> ModelSpec:
         raise MocogenError(_not_safetensors(path, error)) from None
     except OSError as error:
         raise MocogenError(f"cannot read {path}: {error.strerror or error}") from None
-    if _KEY not in metadata:
+    if KEY not in metadata:
         raise MocogenError(
             f"{path} is a safetensors file, but not a mocogen checkpoint: "
-            f"it has no {_KEY!r} metadata"
+            f"it has no {KEY!r} metadata"
         )
-    try:
-        return ModelSpec.from_json(metadata[_KEY])
-    except MocogenError as error:
-        raise MocogenError(f"cannot use {path}: {error}") from None
+    return str(metadata[KEY])
 
 
 def _not_safetensors(path: Path, error: Exception) -> str:
@@ -309,7 +321,7 @@ def save(
         for key, value in tensors_of(motion, generator).items()
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: spec.to_json()})
+        save_file(tensors, temporary, metadata={KEY: spec.to_json()})
 
 
 def _some(names: list[str], most: int = 4) -> str:

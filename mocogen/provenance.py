@@ -19,6 +19,9 @@ from .errors import MocogenError
 
 Record = dict[str, Any]
 
+_NO_OPTIONS = ("mocogen", "sha256", "out", "subcommand", "clip", "from")
+"""Entries of a record that are no options of the command, or stand elsewhere in it."""
+
 _TAIL = 1 << 16  # bytes at the end of a GIF in which its comment is looked for
 _GIF_COMMENT = re.compile(rb"!\xfe(.\{\"mocogen\".*?)\x00", re.DOTALL)
 _XMP = (
@@ -37,7 +40,7 @@ def record(source: Record, sha256: str | None, options: Record) -> Record:
             ``motion``; and what computes them, where that was asked for.
         sha256: hash of the checkpoint.
         options: what else the command needs to make the clip again. ``subcommand`` names
-            the command, where it is another than ``sample``.
+            the command, where it is another than ``sample``, and ``clip`` its argument.
     """
     return {"mocogen": __version__, **source, "sha256": sha256, **options}
 
@@ -45,8 +48,12 @@ def record(source: Record, sha256: str | None, options: Record) -> Record:
 def command(made_by: Record) -> str:
     """The shell command that makes a record's clip again."""
     words = ["mocogen", made_by.get("subcommand", "sample")]
+    if clip := made_by.get("clip"):
+        words.append(str(clip))
+    # A smoothed clip's length follows from the clip that it was made of.
+    skipped = (*_NO_OPTIONS, "frames") if "clip" in made_by else _NO_OPTIONS
     for key, value in made_by.items():
-        if key in ("mocogen", "sha256", "out", "subcommand") or value is None or value is False:
+        if key in skipped or value is None or value is False:
             continue
         words.append("--" + key.replace("_", "-"))
         if value is not True:

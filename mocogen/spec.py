@@ -15,6 +15,10 @@ from .errors import MocogenError
 FORMAT = 1
 """Version of the metadata; raised when an older mocogen could not read it."""
 
+SAMPLER = "sampler"
+"""The kind of checkpoint whose metadata is a :class:`ModelSpec`; kinds came later than it, so
+its metadata does not name it."""
+
 NOISE_MODES = ("per-frame", "constant", "feedback")
 """A fresh noise vector at every frame; one for the whole clip; one for the first frame, and
 from then on the network's own output."""
@@ -100,6 +104,11 @@ class ModelSpec:
         if version > FORMAT:
             raise MocogenError(
                 f"its format is {version} and this mocogen reads up to {FORMAT}: update mocogen"
+            )
+        if values.get("kind", SAMPLER) != SAMPLER:
+            raise MocogenError(
+                f"it holds a {values['kind']} network and no sampler: see `mocogen info` for what "
+                "it is"
             )
         known = {f.name for f in fields(cls)}
         for name in ("actions", "latent_order", "pixel_range"):

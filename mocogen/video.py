@@ -91,8 +91,10 @@ class ClipWriter(ABC):
 class Mp4Writer(ClipWriter):
     """H.264 in MP4 that browsers and QuickTime play: yuv420p, index at the front.
 
-    crf 18 is visually lossless for most eyes (the encoder's own documentation). PyAV encodes
-    within the process: starting a program a clip takes longer than encoding a short one.
+    Colours are stored at half the size, so odd heights and widths are made even: the last row
+    or column is repeated. crf 18 is visually lossless for most eyes (the encoder's own
+    documentation). PyAV encodes within the process: starting a program a clip takes longer
+    than encoding a short one.
     """
 
     def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
@@ -111,13 +113,16 @@ class Mp4Writer(ClipWriter):
             rate=Fraction(form.fps).limit_denominator(1001),
             options={"crf": "18", "preset": "veryfast", "x264-params": color},
         )
-        self._stream.height, self._stream.width = form.height, form.width
+        self._even = ((0, form.height % 2), (0, form.width % 2), (0, 0))
+        self._stream.height = form.height + form.height % 2
+        self._stream.width = form.width + form.width % 2
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
 
     def write(self, frames: Frames) -> None:
         for frame in frames:
-            self._container.mux(self._stream.encode(self._frame(frame, format="rgb24")))
+            even = np.pad(frame, self._even, mode="edge")
+            self._container.mux(self._stream.encode(self._frame(even, format="rgb24")))
 
     def close(self) -> None:
         self._container.mux(self._stream.encode())

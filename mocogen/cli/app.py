@@ -14,6 +14,7 @@ from .grid import grid
 from .info import info
 from .interpolate import interpolate
 from .sample import sample
+from .smooth import smooth
 from .train import train
 from .verify import verify_layers
 
@@ -46,6 +47,7 @@ app.command()(sample)
 app.command()(grid)
 app.command()(interpolate)
 app.command()(info)
+app.command()(smooth)
 app.command()(convert)
 app.command()(export)
 app.command()(train)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import checkpoint, provenance
+from .. import checkpoint, flow_checkpoint, provenance
 from . import common
 
 
@@ -50,7 +50,8 @@ def _clip(path: Path) -> dict[str, Any]:
 
 def _checkpoint(target: str) -> dict[str, Any]:
     path = checkpoint.find(target)
-    spec = checkpoint.read_spec(path)
+    is_flow = flow_checkpoint.kind_of(path) == flow_checkpoint.KIND
+    spec = flow_checkpoint.read_spec(path) if is_flow else checkpoint.read_spec(path)
     return {
         "file": str(path),
         "bytes": path.stat().st_size,

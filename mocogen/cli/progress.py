@@ -10,18 +10,18 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 @contextmanager
-def frames_bar(total: int | None) -> Iterator[Callable[[int], None]]:
+def frames_bar(total: int | None, verb: str = "sampling") -> Iterator[Callable[[int], None]]:
     """A bar over ``total`` frames on standard error; yields what to call with each advance.
 
     With None for a total, the bar only counts.
     """
     columns = (
-        TextColumn("sampling"),
+        TextColumn(verb),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.completed} of {task.total} frames"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("sampling", total=total)
+        task = progress.add_task(verb, total=total)
         yield lambda frames: progress.advance(task, frames)

@@ -101,10 +101,11 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     recipe: Annotated[
         str | None,
-        typer.Option(help="split, mocogan, or a TOML file. \\[default: split]"),
+        typer.Option(help="split, mocogan, voxel-flow, or a TOML file. \\[default: split]"),
     ] = None,
     stages: Annotated[
-        str | None, typer.Option(help="Some of generator,motion,joint. \\[default: the recipe's]")
+        str | None,
+        typer.Option(help="Some of generator,motion,joint; or flow. \\[default: the recipe's]"),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -124,7 +125,7 @@ def train(
 
     Ctrl-C saves the state and exits; --resume goes on, with the run's own settings.
     """
-    from ..training.config import STAGES, load_config
+    from ..training.config import load_config
 
     before = out / "config.toml"
     source = recipe or (str(before) if resume and before.exists() else "split")
@@ -133,9 +134,10 @@ def train(
         overrides.append(f"run.stages={stages}")
     if seed is not None:
         overrides.append(f"run.seed={seed}")
-    if batch is not None:
-        overrides += [f"{stage}.batch={batch}" for stage in STAGES]
     config = load_config(source, overrides)
+    if batch is not None:
+        overrides += [f"{stage}.batch={batch}" for stage in config.known_stages]
+        config = load_config(source, overrides)
 
     try:
         from ..training.loop import Silent

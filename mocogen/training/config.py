@@ -16,8 +16,13 @@ from typing import Any, get_type_hints
 
 from ..errors import UsageError
 
-STAGES = ("generator", "motion", "joint")
-"""The stages in the order in which they run."""
+SAMPLER_STAGES = ("generator", "motion", "joint")
+"""The stages that train a sampler, in the order in which they run."""
+
+FLOW_STAGES = ("flow",)
+"""The stage that trains a voxel flow network."""
+
+STAGES = SAMPLER_STAGES + FLOW_STAGES
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class RunConfig:
         stages: which of ``STAGES`` to run.
         seed: everything random in the run follows from it.
         precision: "32", "bf16" or "auto", which times both on the CPU and takes the faster.
+            The flow stage computes in "32", which "auto" means there.
         log_steps: steps between two lines of the loss file.
         sheet_minutes: minutes between two sample sheets.
         save_minutes: minutes between two saved states.
@@ -224,30 +230,116 @@ class JointConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """A whole recipe with its overrides."""
+class FlowConfig:
+    """A voxel flow network (:mod:`mocogen.voxel_flow`): hide frames and predict them.
 
-    recipe: str
-    run: RunConfig
-    data: DataConfig
-    model: ModelConfig
-    generator: GeneratorConfig
-    motion: MotionConfig
-    joint: JointConfig
+    Attributes:
+        name: what the checkpoint calls the network.
+        steps, hours, ema: as in :class:`GeneratorConfig`.
+        batch: hidden frames a step, over all processes.
+        width: channels of the network at full size.
+        image_size: height and width that clips are resized to, in pixels.
+        crop: height and width of what a step sees of them, a multiple of 8.
+        candidates: crops that are drawn for each one used, the one in which most moves.
+        span: a frame is hidden between two that are 2 to so many frames apart.
+        learning_rate: of Adam; falls to 0 by a half cosine from ``decay_start`` on, a
+            fraction of the stage.
+        smooth_flow, smooth_mask: weights of the total variation of flow (a pixel's shift
+            a pixel) and mask.
+        hold_out: groups that are left out of training, to be measured on.
+    """
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return asdict(self)
+    name: str
+    steps: int
+    hours: float
+    batch: int
+    width: int
+    image_size: int
+    crop: int
+    candidates: int
+    span: int
+    learning_rate: float
+    decay_start: float
+    ema: float
+    smooth_flow: float
+    smooth_mask: float
+    hold_out: tuple[str, ...]
 
 
-_SECTIONS: dict[str, type] = {
-    "run": RunConfig,
-    "data": DataConfig,
+_COMMON: dict[str, type] = {"run": RunConfig, "data": DataConfig}
+_SAMPLER: dict[str, type] = {
     "model": ModelConfig,
     "generator": GeneratorConfig,
     "motion": MotionConfig,
     "joint": JointConfig,
 }
+_FLOW: dict[str, type] = {"flow": FlowConfig}
+_SECTIONS = {**_COMMON, **_SAMPLER, **_FLOW}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole recipe with its overrides.
+
+    A recipe is for one kind of network, a sampler or a voxel flow network, and has the
+    sections of that kind, all of them. Asking for another's is a mistake of the caller's.
+
+    Attributes:
+        sections: those beside [run] and [data], by name.
+    """
+
+    recipe: str
+    run: RunConfig
+    data: DataConfig
+    sections: dict[str, Any]
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether it trains a voxel flow network, and not a sampler."""
+        return "flow" in self.sections
+
+    @property
+    def known_stages(self) -> tuple[str, ...]:
+        """The stages that its kind of network has."""
+        return FLOW_STAGES if self.is_flow else SAMPLER_STAGES
+
+    @property
+    def image_size(self) -> int:
+        """Height and width that clips are resized to, in pixels."""
+        return self.flow.image_size if self.is_flow else self.model.image_size
+
+    @property
+    def model(self) -> ModelConfig:
+        return self.sections["model"]
+
+    @property
+    def generator(self) -> GeneratorConfig:
+        return self.sections["generator"]
+
+    @property
+    def motion(self) -> MotionConfig:
+        return self.sections["motion"]
+
+    @property
+    def joint(self) -> JointConfig:
+        return self.sections["joint"]
+
+    @property
+    def flow(self) -> FlowConfig:
+        return self.sections["flow"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by section, ready for JSON."""
+        return {"recipe": self.recipe, **{name: asdict(self[name]) for name in self.names}}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its sections, in the order in which they are written."""
+        return ("run", "data", *self.sections)
+
+    def __getitem__(self, name: str) -> Any:
+        """A section by its name."""
+        return getattr(self, name)
 
 
 def recipes() -> dict[str, Path]:
@@ -260,7 +352,7 @@ def load_config(recipe: str, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a recipe, by the name of one that comes with the package or by a file's path.
 
     Args:
-        recipe: "split", "mocogan", or the path of a TOML file that holds every value.
+        recipe: "split", "mocogan", "voxel-flow", or the path of a TOML file that holds every value.
         overrides: dotted settings such as ``generator.steps=13000``; values are TOML, and
             bare words are taken as text.
 
@@ -290,14 +382,47 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
     """
     sections = {key: value for key, value in values.items() if key != "recipe"}
     _refuse_unknown("section", sections, list(_SECTIONS))
+    common = _parts(_COMMON, sections)
+    own = _FLOW if _trains_flow(common["run"].stages) else _SAMPLER
+    foreign = [name for name in sections if name not in _COMMON and name not in own]
+    if foreign:
+        stages = ", ".join(common["run"].stages)
+        raise UsageError(
+            f"section [{foreign[0]}] is of no use for stage {stages}: leave it out, or use "
+            "another recipe"
+        )
+    config = TrainConfig(
+        recipe=str(values.get("recipe", "unnamed")), sections=_parts(own, sections), **common
+    )
+    _check(config)
+    return config
+
+
+def _parts(kinds: Mapping[str, type], sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections that ``kinds`` names, all of which must be there."""
     parts = {}
-    for name, kind in _SECTIONS.items():
+    for name, kind in kinds.items():
         if not isinstance(sections.get(name), Mapping):
             raise UsageError(f"the recipe has no section [{name}]")
         parts[name] = _section(name, kind, sections[name])
-    config = TrainConfig(recipe=str(values.get("recipe", "unnamed")), **parts)
-    _check(config)
-    return config
+    return parts
+
+
+def _trains_flow(stages: Sequence[str]) -> bool:
+    """Whether the stages are those of a voxel flow network; they are of one kind.
+
+    Raises:
+        UsageError: no stage, an unknown one, or stages of both kinds.
+    """
+    for stage in stages:
+        if stage not in STAGES:
+            raise UsageError(f"unknown stage {stage!r}: use {', '.join(STAGES)}")
+    if not stages:
+        raise UsageError("no stage to run: name some of " + ", ".join(STAGES))
+    flow = [stage in FLOW_STAGES for stage in stages]
+    if any(flow) and not all(flow):
+        raise UsageError("stage flow trains another kind of network than the other stages do")
+    return all(flow)
 
 
 def _override(values: dict[str, Any], setting: str) -> None:
@@ -349,33 +474,27 @@ def _value(key: str, value: Any, wanted: Any) -> Any:
 
 def _check(config: TrainConfig) -> None:
     """Refuse what no stage could use, with the name of the setting."""
-    choices: list[tuple[str, Any, tuple[str, ...]]] = [
-        ("run.precision", config.run.precision, ("auto", "32", "bf16")),
-        ("data.fit", config.data.fit, ("crop", "stretch")),
-        ("joint.loss", config.joint.loss, ("hinge", "log")),
-    ]
-    for key, value, allowed in choices:
-        if value not in allowed:
-            raise UsageError(f"{key} = {value!r}: use one of {', '.join(allowed)}")
-    for stage in config.run.stages:
-        if stage not in STAGES:
-            raise UsageError(f"unknown stage {stage!r}: use {', '.join(STAGES)}")
-    if not config.run.stages:
-        raise UsageError("no stage to run: name some of " + ", ".join(STAGES))
+    precisions = ("auto", "32") if config.is_flow else ("auto", "32", "bf16")
+    _choose("run.precision", config.run.precision, precisions)
+    _choose("data.fit", config.data.fit, ("crop", "stretch"))
     positive = (
         "steps", "batch", "swapped", "learning_rate", "discriminator_rate", "critic_rate",
         "window", "frames", "skip", "encoder_width", "discriminator_width", "critic_width",
         "log_steps", "min_frames", "memory_mb", "fps", "content", "noise", "hidden", "motion",
-        "width", "image_size", "clip_norm",
+        "width", "image_size", "clip_norm", "crop", "candidates",
     )  # fmt: skip
-    for name in _SECTIONS:
-        for key, value in asdict(getattr(config, name)).items():
+    for name in config.names:
+        for key, value in asdict(config[name]).items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 least = 1 if key in positive and isinstance(value, int) else 0
                 if value < least or (key in positive and value <= 0):
                     raise UsageError(f"{name}.{key} = {value}: it is too small")
     if config.run.seed >= 2**63:
         raise UsageError(f"run.seed = {config.run.seed}: use a number below 2**63")
+    if config.is_flow:
+        _check_flow(config)
+        return
+    _choose("joint.loss", config.joint.loss, ("hinge", "log"))
     size = config.generator.discriminator_size
     if size < 32 or size % 16:
         raise UsageError(f"generator.discriminator_size = {size}: use a multiple of 16 from 32 up")
@@ -383,12 +502,33 @@ def _check(config: TrainConfig) -> None:
         raise UsageError("motion.long_window is shorter than motion.window")
 
 
+def _check_flow(config: TrainConfig) -> None:
+    flow = config.flow
+    if flow.crop % 8 or flow.crop > flow.image_size:
+        raise UsageError(
+            f"flow.crop = {flow.crop}: use a multiple of 8, at most flow.image_size "
+            f"({flow.image_size})"
+        )
+    if flow.span < 2:
+        raise UsageError(f"flow.span = {flow.span}: a frame lies between two from 2 on")
+    if config.data.min_frames <= flow.span:
+        raise UsageError(
+            f"data.min_frames = {config.data.min_frames}: clips need more frames than flow.span "
+            f"({flow.span})"
+        )
+
+
+def _choose(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{key} = {value!r}: use one of {', '.join(allowed)}")
+
+
 def to_toml(config: TrainConfig) -> str:
     """The configuration as a TOML file that :func:`load_config` reads."""
     lines = [f"recipe = {_toml(config.recipe)}", ""]
-    for name in _SECTIONS:
+    for name in config.names:
         lines.append(f"[{name}]")
-        for key, value in asdict(getattr(config, name)).items():
+        for key, value in asdict(config[name]).items():
             lines.append(f"{key} = {_toml(value)}")
         lines.append("")
     return "\n".join(lines)
@@ -406,15 +546,23 @@ def _toml(value: Any) -> str:
 
 
 def same_model(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
-    """The settings that decide the shapes of tensors and differ between two configurations."""
-    keys = [f"model.{field.name}" for field in fields(ModelConfig) if field.name != "name"]
-    keys += ["generator.encoder_width", "generator.discriminator_width"]
-    keys += ["generator.discriminator_size", "motion.critic_width"]
-    keys += ["joint.discriminator_width", "joint.spectral", "joint.frames"]
+    """The settings that a state depends on for good and that differ between two configurations.
+
+    They decide the shapes of tensors, or which clips were kept out of training.
+    """
+    if ours.is_flow != theirs.is_flow:
+        return ["it is of another kind of network"]
+    if ours.is_flow:
+        keys = ["flow.width", "flow.hold_out"]
+    else:
+        keys = [f"model.{field.name}" for field in fields(ModelConfig) if field.name != "name"]
+        keys += ["generator.encoder_width", "generator.discriminator_width"]
+        keys += ["generator.discriminator_size", "motion.critic_width"]
+        keys += ["joint.discriminator_width", "joint.spectral", "joint.frames"]
     differing = []
     for key in keys:
         section, name = key.split(".")
-        mine, other = getattr(getattr(ours, section), name), getattr(getattr(theirs, section), name)
+        mine, other = getattr(ours[section], name), getattr(theirs[section], name)
         if mine != other:
             differing.append(f"{key} is {mine!r} here and was {other!r}")
     return differing

@@ -215,7 +215,7 @@ def _reasons(skipped: list[str]) -> str:
 def _find(folder: Path, skipped: list[str]) -> Iterator[tuple[str, Path]]:
     """Pairs of action and clip, sorted by path."""
     for entry in _entries(folder):
-        if entry.is_file() or _is_frame_folder(entry):
+        if entry.is_file() or is_frame_folder(entry):
             if _is_clip(entry, folder, skipped):
                 yield "", entry
             continue
@@ -231,7 +231,7 @@ def _entries(folder: Path) -> list[Path]:
 def _is_clip(path: Path, folder: Path, skipped: list[str]) -> bool:
     relative = path.relative_to(folder).as_posix()
     if path.is_dir():
-        if _is_frame_folder(path):
+        if is_frame_folder(path):
             return True
         skipped.append(f"{relative}: a folder without frames")
         return False
@@ -243,7 +243,7 @@ def _is_clip(path: Path, folder: Path, skipped: list[str]) -> bool:
     return False
 
 
-def _is_frame_folder(path: Path) -> bool:
+def is_frame_folder(path: Path) -> bool:
     """Whether a folder holds stills that are no strips, and nothing else."""
     inside = _entries(path)
     if not inside or any(p.is_dir() or p.suffix.lower() not in _STILLS for p in inside):
@@ -267,10 +267,9 @@ class _TooMuchError(Exception):
 
 def _read(path: Path, size: int, fit: str, most: int) -> Frames:
     """All frames of a clip: uint8 (T, size, size, 3)."""
-    images = _images(path)
     frames: list[Frames] = []
     first: tuple[int, int] | None = None
-    for image in images:
+    for image in images(path):
         first = first or image.size
         if image.size != first:
             raise MocogenError(
@@ -295,7 +294,12 @@ def _resize(image: Image.Image, size: int, fit: str) -> Frames:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box), np.uint8)
 
 
-def _images(path: Path) -> Iterator[Image.Image]:
+def images(path: Path) -> Iterator[Image.Image]:
+    """The frames of a clip as they are, one after the other.
+
+    Raises:
+        MocogenError: a still image that is no strip. Decoders raise whatever they like.
+    """
     suffix = path.suffix.lower()
     if path.is_dir():
         for file in _entries(path):

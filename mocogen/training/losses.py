@@ -32,6 +32,18 @@ def feature_l1(made: list[Tensor], real: list[Tensor], weight: Tensor) -> Tensor
     return total / len(made)
 
 
+def charbonnier(error: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """Mean of sqrt(error^2 + epsilon^2): the absolute error, smooth at 0 (Charbonnier 1994)."""
+    return (error.square() + epsilon**2).sqrt().mean()
+
+
+def total_variation(field: Tensor) -> Tensor:
+    """Mean absolute difference between neighbouring pixels of (n, c, h, w), across and down."""
+    across = (field[..., 1:] - field[..., :-1]).abs().mean()
+    down = (field[..., 1:, :] - field[..., :-1, :]).abs().mean()
+    return across + down
+
+
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """Hinge loss of a discriminator from its logits (Lim and Ye 2017)."""
     return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()

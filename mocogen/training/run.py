@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -71,7 +71,7 @@ def train(
             )
     clips = load_clips(
         data,
-        config.model.image_size,
+        config.image_size,
         config.data.actions,
         config.data.groups,
         config.data.mirror,
@@ -87,17 +87,20 @@ def train(
         f"{len(clips.actions)} actions, {len(clips.groups)} groups"
     )
     context = Context(config, clips, fabric, out, tell)
+    write = _writer(config)
     with only_one(out) if leads else nullcontext():
         if leads:
             _describe(context, data, device, _recorded(config, out, resume))
         for name in config.run.stages:
             # As soon as both networks are there, every saved state also becomes a checkpoint.
-            publish = None if name == "generator" else partial(write_checkpoint, context)
+            publish = None if name == "generator" else partial(write, context)
             drive(_stage(name, context), resume, publish)
             fabric.barrier()
-        result = write_checkpoint(context) if leads else None
+        result = write(context) if leads else None
     if result is None:
         tell.note(f"{out} has no checkpoint yet: it needs the generator and the motion stage")
+    elif config.is_flow:
+        tell.note(f"{result}: smooth a clip with `mocogen smooth CLIP --checkpoint {result}`")
     else:
         tell.note(f"{result}: sample from it with `mocogen sample --checkpoint {result}`")
     return result
@@ -126,7 +129,7 @@ def make_fabric(config: TrainConfig, device: str, reporter: Reporter | None = No
     """
     target = choose_device(device)
     precision = config.run.precision
-    if precision == "auto":
+    if precision == "auto" and not config.is_flow:
         precision = choose_precision(target, config.model.width, config.model.image_size)
         told = reporter or Silent()
         told.note(f"arithmetic on {target}: {'bfloat16' if precision == 'bf16' else 'float32'}")
@@ -191,9 +194,22 @@ def _stage(name: str, context: Context) -> Stage:
         from .stage_motion import MotionStage
 
         return MotionStage(context)
-    from .stage_joint import JointStage
+    if name == "joint":
+        from .stage_joint import JointStage
 
-    return JointStage(context)
+        return JointStage(context)
+    from .stage_flow import FlowStage
+
+    return FlowStage(context)
+
+
+def _writer(config: TrainConfig) -> Callable[[Context], Path | None]:
+    """What makes the checkpoint of the run's last states."""
+    if config.is_flow:
+        from .stage_flow import write_flow_checkpoint
+
+        return write_flow_checkpoint
+    return write_checkpoint
 
 
 def _recorded(config: TrainConfig, folder: Path, resume: bool) -> TrainConfig:

@@ -1,0 +1,102 @@
+"""``mocogen smooth``: new frames between those of a clip."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import flow_checkpoint
+from ..errors import UsageError
+from . import common
+
+
+def smooth(
+    clip: Annotated[
+        Path,
+        typer.Argument(help="A video, animation, filmstrip, .npy, or a folder of images."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The file to write (.gif .mp4 .webp .png = filmstrip .npy).")
+    ],
+    factor: Annotated[int, typer.Option(help="How many times as many frames: 2 to 32.")] = 2,
+    slow: Annotated[
+        bool, typer.Option("--slow", help="Keep the frame rate: slow motion, not smoother motion.")
+    ] = False,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="Frames a second. \\[default: FACTOR times the clip's, so it lasts as long]"
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="A voxel flow network, by name or file.")
+    ] = flow_checkpoint.DEFAULT,
+    device: common.Device = "auto",
+    as_json: common.Json = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Put new frames between those of any clip, made or filmed: smoother, or slower."""
+    from .. import provenance, smoothing
+    from ..checkpoint import find, sha256
+    from ..video import writer_for
+
+    if factor not in smoothing.FACTORS:
+        raise UsageError(
+            f"--factor {factor}: use a whole number from {smoothing.FACTORS[0]} to "
+            f"{smoothing.FACTORS[-1]}"
+        )
+    if slow and fps is not None:
+        raise UsageError("--slow keeps the clip's rate and --fps sets another: give one of them")
+    smoothing.check_target(clip, out)
+    path = find(checkpoint)
+    flow_checkpoint.read_spec(path)
+    source = smoothing.examine(clip)
+    rate = source.rate(factor, fps, slow)
+
+    from ..devices import choose_device
+
+    target = choose_device(device)
+    network = flow_checkpoint.load(path)[1].to(target)
+    frames = source.smooth_frames(factor)
+    options = {
+        "subcommand": "smooth",
+        "clip": str(clip),
+        "factor": factor,
+        "fps": rate,
+        "frames": frames,
+        "out": str(out),
+        "from": source.record,
+    }
+    made_by = provenance.record({"checkpoint": checkpoint}, sha256(path), options)
+    with _progress(frames, quiet) as on_frame:
+        smoothing.write(source, network, target, factor, rate, out, made_by, on_frame)
+
+    real = writer_for(out).real_fps(frames, rate)
+    if not quiet:
+        common.say(
+            f"{out}: {frames} frames from {source.frames}, {source.width}x{source.height}, "
+            f"{real:.4g} frames/s, {frames / real:.3g} s (was {source.frames / source.fps:.3g} s)"
+        )
+        if real < 0.9 * rate:
+            common.say(
+                f"{out} plays slower than asked for: its format cannot show {rate:.4g} frames/s; "
+                "an .mp4 can"
+            )
+    if as_json:
+        shown = {"file": str(out), "width": source.width, "height": source.height, "fps": real}
+        print(json.dumps({**made_by, **shown}))
+
+
+def _progress(frames: int, quiet: bool) -> AbstractContextManager[Callable[[int], None]]:
+    """A bar over the frames, for those who look at a terminal."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext(lambda _: None)
+    from .progress import frames_bar
+
+    return frames_bar(frames, "smoothing")

@@ -1,0 +1,144 @@
+"""Checkpoints of voxel flow networks: the same format as a sampler's, of another kind.
+
+One safetensors file: the tensors of :class:`~mocogen.voxel_flow.VoxelFlow` under ``flow.*``,
+and a :class:`FlowSpec` as JSON in the metadata entry that :mod:`mocogen.checkpoint` uses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .checkpoint import KEY, fill, read_metadata
+from .errors import MocogenError
+from .files import atomic_path
+from .spec import FORMAT, SAMPLER
+
+if TYPE_CHECKING:
+    from .voxel_flow import VoxelFlow
+
+KIND = "voxel-flow"
+DEFAULT = "smooth"
+"""The shipped checkpoint."""
+
+_WIDEST = 1024
+_PREFIX = "flow."
+
+
+@dataclass(frozen=True)
+class FlowSpec:
+    """What a checkpoint of a voxel flow network says of itself.
+
+    Attributes:
+        width: channels of the network at full size.
+        name: what the network is called.
+        data: what it was trained on.
+        license: the terms of the weights, as far as they are known.
+        training: how it was trained (recipe, seed, hours, versions, ...), free of form.
+        kind: always ``KIND``.
+        format: version of the metadata.
+    """
+
+    width: int
+    name: str = "unnamed"
+    data: str = "unknown"
+    license: str = "unknown"
+    training: dict[str, Any] = field(default_factory=dict)
+    kind: str = KIND
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a checkpoint: a sampler, or a voxel flow network.
+
+    Raises:
+        MocogenError: the file is no checkpoint of mocogen's.
+    """
+    return str(_values(path).get("kind", SAMPLER))
+
+
+def read_spec(path: Path) -> FlowSpec:
+    """The metadata alone, without torch.
+
+    Raises:
+        MocogenError: the file is no checkpoint of mocogen's, of another kind, of a later
+            format, or its metadata makes no sense.
+    """
+    values = _values(path)
+    kind = values.get("kind", SAMPLER)
+    if kind == SAMPLER:
+        raise MocogenError(
+            f"{path} samples clips and cannot smooth them: give a checkpoint of the recipe "
+            f"{KIND}, or leave --checkpoint out"
+        )
+    if kind != KIND:
+        raise MocogenError(f"cannot use {path}: it is of a kind {kind!r} that is unknown here")
+    version = values.get("format")
+    if type(version) is not int or version > FORMAT:
+        raise MocogenError(
+            f"cannot use {path}: its format is {version} and this mocogen reads up to {FORMAT}: "
+            "update mocogen"
+        )
+    known = {f.name for f in fields(FlowSpec)}
+    try:
+        spec = FlowSpec(**{key: value for key, value in values.items() if key in known})
+    except TypeError:
+        raise MocogenError(f"cannot use {path}: its metadata lacks the width") from None
+    if type(spec.width) is not int or not 0 < spec.width <= _WIDEST:
+        raise MocogenError(f"cannot use {path}: its metadata has width = {spec.width!r}")
+    if not isinstance(spec.name, str) or not re.fullmatch(r"\w[\w .+-]*", spec.name):
+        raise MocogenError(f"cannot use {path}: its metadata has name = {spec.name!r}")
+    return spec
+
+
+def _values(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(read_metadata(path))
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise MocogenError(f"cannot use {path}: its metadata cannot be read: it is damaged")
+    return values
+
+
+def load(path: Path) -> tuple[FlowSpec, VoxelFlow]:
+    """A checkpoint's spec and its network, on the CPU, in eval mode.
+
+    Raises:
+        MocogenError: as :func:`read_spec`, or tensors are missing, unexpected or of another
+            shape than the metadata says.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from .voxel_flow import VoxelFlow
+
+    spec = read_spec(path)
+    with torch.random.fork_rng(devices=[]):
+        network = VoxelFlow(spec.width)
+    tensors = {key.removeprefix(_PREFIX): value for key, value in load_file(path).items()}
+    fill(network, tensors, str(path))
+    return spec, network.eval().requires_grad_(False)
+
+
+def save(path: Path, spec: FlowSpec, network: VoxelFlow) -> None:
+    """Write a checkpoint, whole or not at all: kernels in float16, biases in float32.
+
+    Raises:
+        MocogenError: it cannot be written.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {
+        _PREFIX + key: value.detach().cpu().to(torch.float16 if value.ndim > 1 else torch.float32)
+        for key, value in network.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={KEY: spec.to_json()})
