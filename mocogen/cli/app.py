@@ -12,6 +12,7 @@ from .. import __version__
 from ..errors import MocogenError
 from .convert import convert
 from .dataset import dataset
+from .gallery import gallery
 from .info import info
 from .sample import sample
 from .train import train
@@ -44,6 +45,7 @@ def options(
 
 app.command()(sample)
 app.command()(info)
+app.command()(gallery)
 app.command()(convert)
 app.command()(train)
 app.command("verify-layers")(verify_layers)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +35,20 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 def say(text: str) -> None:
     """A line for people, on standard error."""
     print(text, file=sys.stderr)
+
+
+@contextmanager
+def clips_bar(verb: str, clips: int, quiet: bool) -> Iterator[Callable[[], None]]:
+    """A bar over ``clips`` for those who look at a terminal; yields what to call after each."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(verb, total=clips)
+        yield lambda: progress.advance(task)
 
 
 def check_source(checkpoint: str | None, generator: Path | None, motion: Path | None) -> None:

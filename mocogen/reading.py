@@ -1,0 +1,192 @@
+"""Clips read back from files, frame by frame, so that their length costs no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import provenance
+from .errors import MocogenError
+from .video import WRITERS
+
+Frame = NDArray[np.uint8]
+
+VIDEO_SUFFIXES = (".gif", ".mp4", ".mov", ".mkv", ".webm", ".avi")
+SUFFIXES = (*VIDEO_SUFFIXES, ".webp", ".png", ".npy")
+"""What :func:`open_frames` reads: all that mocogen writes, and what else PyAV decodes."""
+
+DEFAULT_FPS = 25.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A clip that is being read; :func:`open_frames` makes it.
+
+    Attributes:
+        frames: yields uint8 (height, width, 3), once. Damage that shows itself on the way
+            raises MocogenError.
+        fps: frames a second.
+        record: what made the clip, or None where the file does not say.
+        plays_anywhere: whether browsers play the file as it is (H.264, yuv420p, in MP4).
+    """
+
+    frames: Iterator[Frame]
+    fps: float
+    record: provenance.Record | None
+    plays_anywhere: bool = False
+
+
+def open_frames(path: Path) -> Reading:
+    """Start to read a clip.
+
+    Raises:
+        MocogenError: it is missing, no clip, or damaged; some damage is found only when its
+            frames are read.
+    """
+    if not path.is_file():
+        raise MocogenError(f"no such file: {path}")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise MocogenError(f"{path} is no clip: clips end in {', '.join(SUFFIXES)}")
+    if suffix == ".npy":
+        return Reading(_array_frames(path), DEFAULT_FPS, None)
+    record = _record(path)
+    if suffix in VIDEO_SUFFIXES:
+        return _open_video(path, record)
+    if suffix == ".webp":
+        return _open_webp(path, record)
+    return Reading(_strip_frames(path, record), _fps(path, record, DEFAULT_FPS), record)
+
+
+def _record(path: Path) -> provenance.Record | None:
+    """A clip's record; a file that has none, or cannot be read at all, is not judged here."""
+    try:
+        return provenance.read(path)
+    except MocogenError:
+        return None
+
+
+def _fps(path: Path, record: provenance.Record | None, otherwise: float) -> float:
+    """The rate that the record asks for, as the format can play it, or else ``otherwise``."""
+    fps, frames = (record or {}).get("fps"), (record or {}).get("frames")
+    if not isinstance(fps, int | float) or not isinstance(frames, int) or not fps > 0 < frames:
+        return otherwise
+    return WRITERS[path.suffix.lower()].real_fps(frames, fps)
+
+
+def _damaged(path: Path) -> MocogenError:
+    return MocogenError(f"cannot read {path}: it is damaged, or is no {path.suffix} file")
+
+
+def _open_video(path: Path, record: provenance.Record | None) -> Reading:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise MocogenError(f"{path} has no picture in it")
+            stream = container.streams.video[0]
+            codec = stream.codec_context
+            plays = path.suffix.lower() == ".mp4" and (codec.name, codec.pix_fmt) == (
+                "h264",
+                "yuv420p",
+            )
+            rate = stream.average_rate
+    except (av.FFmpegError, ValueError):
+        raise _damaged(path) from None
+    fps = _fps(path, record, float(rate) if rate else DEFAULT_FPS)
+    return Reading(_video_frames(path), fps, record, plays)
+
+
+def _video_frames(path: Path) -> Iterator[Frame]:
+    import av
+
+    count = 0
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            promised = stream.frames  # 0 where the format does not say
+            for frame in container.decode(stream):
+                count += 1
+                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    except (av.FFmpegError, ValueError):
+        raise _damaged(path) from None
+    if count < max(promised, 1):
+        raise MocogenError(f"{path} is cut off: it has {count} of {max(promised, 1)} frames")
+    if path.suffix.lower() == ".gif":
+        with path.open("rb") as file:
+            file.seek(-1, 2)
+            if file.read() != b"\x3b":
+                raise MocogenError(f"{path} is cut off: it has no end")
+
+
+def _open_webp(path: Path, record: provenance.Record | None) -> Reading:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            milliseconds = image.info.get("duration", 0)
+    except (OSError, ValueError, SyntaxError):
+        raise _damaged(path) from None
+    fps = _fps(path, record, 1000 / milliseconds if milliseconds else DEFAULT_FPS)
+    return Reading(_webp_frames(path, fps), fps, record)
+
+
+def _webp_frames(path: Path, fps: float) -> Iterator[Frame]:
+    """Frames at a steady rate: equal neighbours, which the format merges, are told apart."""
+    from PIL import Image
+
+    shown = elapsed = 0
+    try:
+        with Image.open(path) as image:
+            for index in range(getattr(image, "n_frames", 1)):
+                image.seek(index)
+                frame = np.asarray(image.convert("RGB"))
+                elapsed += image.info.get("duration", 0)
+                due = max(round(elapsed * fps / 1000), shown + 1)
+                for _ in range(due - shown):
+                    yield frame
+                shown = due
+    except (OSError, ValueError, EOFError, SyntaxError):
+        raise _damaged(path) from None
+
+
+def _strip_frames(path: Path, record: provenance.Record | None) -> Iterator[Frame]:
+    """The frames of a strip: as many as its record says, or else squares."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            strip = np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise _damaged(path) from None
+    height, width = strip.shape[:2]
+    count: Any = (record or {}).get("frames")
+    if not isinstance(count, int) or count < 1 or width % count:
+        if width % height:
+            raise MocogenError(
+                f"{path} is no filmstrip: its width ({width}) is no multiple of its height "
+                f"({height})"
+            )
+        count = width // height
+    yield from np.split(strip, count, axis=1)
+
+
+def _array_frames(path: Path) -> Iterator[Frame]:
+    try:
+        frames = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise _damaged(path) from None
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
+        raise MocogenError(
+            f"{path} is no clip: it holds {frames.dtype} of {frames.shape} instead of uint8 of "
+            "(frames, height, width, 3)"
+        )
+    for frame in frames:
+        yield np.array(frame)
