@@ -14,6 +14,7 @@ from .convert import convert
 from .dataset import dataset
 from .gallery import gallery
 from .info import info
+from .play import play
 from .sample import sample
 from .train import train
 from .verify import verify_layers
@@ -46,6 +47,7 @@ def options(
 app.command()(sample)
 app.command()(info)
 app.command()(gallery)
+app.command()(play)
 app.command()(convert)
 app.command()(train)
 app.command("verify-layers")(verify_layers)
