@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from . import checkpoint, latents
 from .backends import Backend, Floats, open_backend
 from .errors import UsageError
+from .notebook import Video
 from .requests import MAX_SEED
 from .spec import NOISE_MODES, ModelSpec
 
@@ -107,8 +108,10 @@ class Model:
         seed: int | None = None,
         action: str | None = None,
         noise_mode: str | None = None,
-    ) -> Frames:
+    ) -> Video:
         """One clip: uint8 of (frames, height, width, 3), values 0 to 255.
+
+        It is a numpy array that a notebook shows as a video.
 
         Args:
             frames: length of the clip, at least 1.
@@ -121,7 +124,8 @@ class Model:
             UsageError: a value makes no sense for this model.
         """
         request = self.clip(seed, frames, action, noise_mode)
-        return np.concatenate([block for _, block in self.stream([request])])
+        blocks = [block for _, block in self.stream([request])]
+        return Video(np.concatenate(blocks), self.spec.fps)
 
     def stream(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Frames]]:
         """Frames of many clips, in order and a few at a time.
