@@ -5,15 +5,21 @@ from __future__ import annotations
 import base64
 import copy
 import io
+import os
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import mocogen
 from mocogen import Video
+
+from .conftest import DATA, ROOT
+
+WALKTHROUGH = ROOT / "docs" / "walkthrough.ipynb"
 
 
 @pytest.fixture
@@ -70,3 +76,55 @@ def test_a_video_is_pickled_and_copied_whole(video: Video):
         assert isinstance(twin, Video)
         assert twin.fps == 12.5
         assert np.array_equal(twin, video)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The walkthrough, run from its first cell to its last; its asserts are checks of their own."""
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    notebook = nbformat.read(WALKTHROUGH, as_version=4)
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        if DATA.is_dir():
+            patch.setenv("MOCOGEN_COURSE", str(DATA / "course"))
+        folder = tmp_path_factory.mktemp("walkthrough")
+        resources = {"metadata": {"path": str(folder)}}
+        client = nbclient.NotebookClient(notebook, timeout=300, resources=resources)
+        client.execute()
+    return notebook
+
+
+def outputs(notebook: Any) -> list[Any]:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def printed(notebook: Any) -> str:
+    return "".join(output.get("text", "") for output in outputs(notebook))
+
+
+def test_the_walkthrough_runs_and_ends_with_a_clip(executed: Any):
+    pictures = [o for o in outputs(executed) if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 6
+    assert not [o for o in outputs(executed) if o.get("name") == "stderr"]
+    (last,) = executed.cells[-1].outputs
+    assert "data:video/mp4;base64," in last.data["text/html"]
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the reference data folder is not here")
+def test_the_walkthrough_meets_the_courses_values(executed: Any):
+    assert "the course's values are met" in printed(executed)
+
+
+def test_the_walkthrough_as_it_lies_there_shows_its_results_and_no_machine(executed: Any):
+    import nbformat
+
+    there = nbformat.read(WALKTHROUGH, as_version=4)
+    kinds = [[output.output_type for output in cell.get("outputs", [])] for cell in there.cells]
+    anew = [[output.output_type for output in cell.get("outputs", [])] for cell in executed.cells]
+    assert kinds == anew
+    text = WALKTHROUGH.read_text("utf-8")
+    assert not re.search(r"/(home|root|tmp|Users|work)/", text)
+    assert WALKTHROUGH.stat().st_size < 500_000
