@@ -12,6 +12,7 @@ from .. import __version__
 from ..errors import MocogenError
 from .convert import convert
 from .dataset import dataset
+from .doctor import doctor
 from .gallery import gallery
 from .info import info
 from .play import play
@@ -51,6 +52,7 @@ app.command()(play)
 app.command()(convert)
 app.command()(train)
 app.command("verify-layers")(verify_layers)
+app.command()(doctor)
 app.add_typer(dataset, name="dataset")
 
 

@@ -12,13 +12,17 @@ import typer
 
 from ..checkpoint import DEFAULT
 from ..errors import UsageError
+from . import complete
 
 if TYPE_CHECKING:
     from ..synthesis import Model
 
 Checkpoint = Annotated[
     str | None,
-    typer.Option(help=f"A shipped checkpoint's name or a file. \\[default: {DEFAULT}]"),
+    typer.Option(
+        help=f"A shipped checkpoint's name or a file. \\[default: {DEFAULT}]",
+        autocompletion=complete.checkpoints,
+    ),
 ]
 Generator = Annotated[
     Path | None, typer.Option(help="An image generator that others trained, as a state dict.")
@@ -26,8 +30,13 @@ Generator = Annotated[
 Motion = Annotated[
     Path | None, typer.Option(help="The motion network that belongs to --generator.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Backend = Annotated[str, typer.Option(help="auto, torch or openvino (CPU).")]
+Device = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete.devices),
+]
+Backend = Annotated[
+    str, typer.Option(help="auto, torch or openvino (CPU).", autocompletion=complete.backends)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
-from . import common
+from . import common, complete
 
 if TYPE_CHECKING:
     from ..reading import Frame
@@ -36,7 +36,10 @@ def play(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="\\[default: random, printed]")] = None,
     action: Annotated[
-        str | None, typer.Option(help="What they do. \\[default: as the seed has it]")
+        str | None,
+        typer.Option(
+            help="What they do. \\[default: as the seed has it]", autocompletion=complete.actions
+        ),
     ] = None,
     frames: Annotated[
         int | None, typer.Option(help="Length of a sampled clip. \\[default: 48]")

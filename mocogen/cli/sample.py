@@ -14,7 +14,7 @@ import typer
 from ..errors import UsageError
 from ..requests import Request, Seeds, from_lines, part_of
 from ..spec import NOISE_MODES
-from . import common
+from . import common, complete
 
 if TYPE_CHECKING:
     from ..manifest import Manifest
@@ -37,7 +37,10 @@ def sample(
         int | None, typer.Option(help="Makes the clip repeatable. [default: random, printed]")
     ] = None,
     action: Annotated[
-        str | None, typer.Option(help="What they do. [default: as the seed has it]")
+        str | None,
+        typer.Option(
+            help="What they do. \\[default: as the seed has it]", autocompletion=complete.actions
+        ),
     ] = None,
     fps: Annotated[
         float | None, typer.Option(help="Frames a second. [default: the checkpoint's]")
