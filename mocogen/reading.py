@@ -16,8 +16,8 @@ from .video import WRITERS
 
 Frame = NDArray[np.uint8]
 
-VIDEO_SUFFIXES = (".gif", ".mp4", ".mov", ".mkv", ".webm", ".avi")
-SUFFIXES = (*VIDEO_SUFFIXES, ".webp", ".png", ".npy")
+VIDEO_SUFFIXES = (".gif", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
+SUFFIXES = (*VIDEO_SUFFIXES, ".webp", ".apng", ".png", ".npy")
 """What :func:`open_frames` reads: all that mocogen writes, and what else PyAV decodes."""
 
 DEFAULT_FPS = 25.0
@@ -58,7 +58,7 @@ def open_frames(path: Path) -> Reading:
     record = _record(path)
     if suffix in VIDEO_SUFFIXES:
         return _open_video(path, record)
-    if suffix == ".webp":
+    if suffix in (".webp", ".apng"):
         return _open_webp(path, record)
     return Reading(_strip_frames(path, record), _fps(path, record, DEFAULT_FPS), record)
 

@@ -18,7 +18,9 @@ from mocogen.errors import UsageError
 from mocogen.manifest import Manifest
 from mocogen.video import ClipFormat, Frames, mp4_bytes, open_clip
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 DRIVER = shutil.which("chromedriver")
 
 
@@ -190,6 +192,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     ):
         options.add_argument(flag)
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(120)  # on a busy machine, frames are slow to come
     try:
         yield driver
     finally:
@@ -242,7 +245,7 @@ class Page:
         """Until a JavaScript expression holds."""
         from selenium.webdriver.support.wait import WebDriverWait
 
-        WebDriverWait(self.browser, 20, 0.05).until(
+        WebDriverWait(self.browser, 60, 0.05).until(
             lambda driver: driver.execute_script(f"return Boolean({condition})"), condition
         )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mocogen.cli import main
 from mocogen.terminal import filmstrip, fitting, half_blocks
 from mocogen.video import ClipFormat, open_clip
 
@@ -99,15 +100,25 @@ def test_without_a_terminal_there_is_a_filmstrip(run, clip: Path, tiny: Path):
         (("--frames", 0), "at least 1"),
     ],
 )
-def test_what_cannot_be_played_is_told(run, tmp_path: Path, options: tuple[object, ...], said: str):
+def test_what_cannot_be_played_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[object, ...],
+    said: str,
+):
     (tmp_path / "here.txt").write_text("hello")
     (tmp_path / "broken.gif").write_text("hello")
-    done = run("play", *options)
-    assert done.returncode in (1, 2)
-    assert done.stdout == ""
-    assert done.stderr.startswith("mocogen: ")
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mocogen", "play", *map(str, options)])
+    with pytest.raises(SystemExit) as ending:
+        main()
+    printed = capsys.readouterr()
+    assert ending.value.code in (1, 2)
+    assert printed.out == ""
+    assert printed.err.startswith("mocogen: ")
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
 
 
 class Terminal:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def gallery(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of clips, at any depth.")],
     out: Annotated[Path, typer.Option(help="The page to write (.html).")] = Path("gallery.html"),
-    title: Annotated[str | None, typer.Option(help="Its heading. [default: the folder]")] = None,
+    title: Annotated[str | None, typer.Option(help="Its heading. \\[default: the folder]")] = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,29 +63,46 @@ def play(
     if clip is not None and any(option is not None for option in sampling):
         raise UsageError("give a clip, or --seed, --action, --frames, --checkpoint: not both")
 
-    from .. import reading
-
-    shots: Callable[[], Iterator[Frame]]
-    if clip is not None:
-        opened = reading.open_frames(clip)
-        title, rate = clip.name, opened.fps
-        # A file is decoded again every time round, so that a long one costs no memory.
-        shots = lambda: reading.open_frames(clip).frames  # noqa: E731
-    else:
-        model, _ = common.load_model(checkpoint, None, None, device, backend)
-        request = model.clip(seed, 48 if frames is None else frames, action)
-        name = "" if request.action is None else f", {model.spec.actions[request.action]}"
-        title, rate = f"seed {request.seed}{name}", model.spec.fps
-        made = [frame for _, block in model.stream([request]) for frame in block]
-        shots = lambda: iter(made)  # noqa: E731
-
+    show = _of_seed(*sampling, device, backend) if clip is None else _of_file(clip)
     if _plays_here():
         with _screen() as keys:
-            _loop(shots, fps or rate, title, keys)
+            _loop(show.frames, fps or show.fps, show.title, keys)
     else:
-        _strip(shots())
+        _strip(show.frames())
     if clip is None:
-        common.say(title)
+        common.say(show.title)
+
+
+@dataclass(frozen=True)
+class _Show:
+    """What is played: its title, frames a second, and its frames, anew at every call."""
+
+    title: str
+    fps: float
+    frames: Callable[[], Iterator[Frame]]
+
+
+def _of_file(clip: Path) -> _Show:
+    """A file is decoded again every time round, so that a long one costs no memory."""
+    from ..reading import open_frames
+
+    return _Show(clip.name, open_frames(clip).fps, lambda: open_frames(clip).frames)
+
+
+def _of_seed(
+    seed: int | None,
+    action: str | None,
+    frames: int | None,
+    checkpoint: str | None,
+    device: str,
+    backend: str,
+) -> _Show:
+    """A clip that is sampled, once."""
+    model, _ = common.load_model(checkpoint, None, None, device, backend)
+    clip = model.clip(seed, 48 if frames is None else frames, action)
+    made = [frame for _, block in model.stream([clip]) for frame in block]
+    does = "" if clip.action is None else f", {model.spec.actions[clip.action]}"
+    return _Show(f"seed {clip.seed}{does}", model.spec.fps, lambda: iter(made))
 
 
 def _plays_here() -> bool:
