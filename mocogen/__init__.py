@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from .errors import MocogenError, UsageError
 
 if TYPE_CHECKING:
+    from .notebook import Video
     from .synthesis import Clip, Model, load
 
 __version__ = "0.1.0"
-__all__ = ["Clip", "MocogenError", "Model", "UsageError", "__version__", "load"]
+__all__ = ["Clip", "MocogenError", "Model", "UsageError", "Video", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,4 +27,8 @@ def __getattr__(name: str) -> Any:
         from . import synthesis
 
         return getattr(synthesis, name)
+    if name == "Video":
+        from .notebook import Video
+
+        return Video
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

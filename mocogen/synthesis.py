@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from . import checkpoint, latents, steering
 from .backends import Backend, Floats, open_backend
 from .errors import UsageError
+from .notebook import Video
 from .requests import MAX_SEED, check_timing
 from .spec import NOISE_MODES, ModelSpec
 
@@ -150,8 +151,10 @@ class Model:
         motion_seed: int | None = None,
         speed: float = 1.0,
         loop: bool = False,
-    ) -> Frames:
+    ) -> Video:
         """One clip: uint8 of (frames, height, width, 3), values 0 to 255.
+
+        It is a numpy array that a notebook shows as a video.
 
         Args:
             frames: length of the clip, at least 1.
@@ -172,7 +175,8 @@ class Model:
         request = self.clip(
             seed, frames, action, noise_mode, content_seed, motion_seed, speed, loop
         )
-        return np.concatenate([block for _, block in self.stream([request])])
+        blocks = [block for _, block in self.stream([request])]
+        return Video(np.concatenate(blocks), self.spec.fps)
 
     def stream(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Frames]]:
         """Frames of many clips, in order and a few at a time.

@@ -350,7 +350,9 @@ def test_a_checkpoint_without_actions_has_no_columns_of_them(call, tiny: Path, t
 
 COMMANDS = [
     line
-    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "docs/steering.md").read_text("utf-8"), re.S)
+    for block in re.findall(
+        r"```sh\n(.*?)```", (ROOT / "docs/steering.md").read_text("utf-8"), re.S
+    )
     for line in block.splitlines()
 ]
 

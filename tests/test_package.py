@@ -25,6 +25,7 @@ def test_the_wheel_has_weights_types_and_licence(wheel: Path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "mocogen/checkpoints/weizmann.safetensors" in names
     assert "mocogen/py.typed" in names
+    assert {f"mocogen/gallery/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 

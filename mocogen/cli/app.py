@@ -9,10 +9,13 @@ import typer
 from .. import __version__
 from .convert import convert
 from .dataset import dataset
+from .doctor import doctor
 from .export import export
+from .gallery import gallery
 from .grid import grid
 from .info import info
 from .interpolate import interpolate
+from .play import play
 from .sample import sample
 from .smooth import smooth
 from .train import train
@@ -48,8 +51,11 @@ app.command()(grid)
 app.command()(interpolate)
 app.command()(info)
 app.command()(smooth)
+app.command()(gallery)
+app.command()(play)
 app.command()(convert)
 app.command()(export)
 app.command()(train)
 app.command("verify-layers")(verify_layers)
+app.command()(doctor)
 app.add_typer(dataset, name="dataset")

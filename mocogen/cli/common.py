@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from ..checkpoint import DEFAULT
 from ..errors import UsageError
 from ..spec import NOISE_MODES
+from . import complete
 
 if TYPE_CHECKING:
     from ..mosaic import Mosaic
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 
 Checkpoint = Annotated[
     str | None,
-    typer.Option(help=f"A shipped checkpoint's name or a file. \\[default: {DEFAULT}]"),
+    typer.Option(
+        help=f"A shipped checkpoint's name or a file. \\[default: {DEFAULT}]",
+        autocompletion=complete.checkpoints,
+    ),
 ]
 Generator = Annotated[
     Path | None, typer.Option(help="An image generator that others trained, as a state dict.")
@@ -29,15 +34,23 @@ Generator = Annotated[
 Motion = Annotated[
     Path | None, typer.Option(help="The motion network that belongs to --generator.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Backend = Annotated[str, typer.Option(help="auto, torch, onnx (CPU) or openvino (CPU).")]
+Device = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete.devices),
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="auto, torch, onnx (CPU) or openvino (CPU).", autocompletion=complete.backends
+    ),
+]
 Precision = Annotated[str, typer.Option(help="fp32; fp16 or bf16 on a CUDA GPU.")]
 Out = Annotated[Path, typer.Option(help="The file: .mp4 .gif .webp .png (filmstrip) .npy.")]
 Frames = Annotated[int, typer.Option(help="Length of a clip in frames.")]
-Fps = Annotated[float | None, typer.Option(help="Frames a second. [default: the checkpoint's]")]
+Fps = Annotated[float | None, typer.Option(help="Frames a second. \\[default: the checkpoint's]")]
 Scale = Annotated[int, typer.Option(help="Enlarge every pixel this many times.")]
 Noise = Annotated[
-    str | None, typer.Option(help=f"{', '.join(NOISE_MODES)}. [default: the checkpoint's]")
+    str | None, typer.Option(help=f"{', '.join(NOISE_MODES)}. \\[default: the checkpoint's]")
 ]
 Speed = Annotated[float, typer.Option(help="Of time: 0.5 is half as fast, with new poses between.")]
 Loop = Annotated[bool, typer.Option("--loop", help="Let the end run into the beginning.")]
@@ -48,6 +61,20 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 def say(text: str) -> None:
     """A line for people, on standard error."""
     print(text, file=sys.stderr)
+
+
+@contextmanager
+def clips_bar(verb: str, clips: int, quiet: bool) -> Iterator[Callable[[], None]]:
+    """A bar over ``clips`` for those who look at a terminal; yields what to call after each."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(verb, total=clips)
+        yield lambda: progress.advance(task)
 
 
 def check_source(checkpoint: str | None, generator: Path | None, motion: Path | None) -> None:

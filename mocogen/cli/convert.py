@@ -16,7 +16,7 @@ def convert(
     generator: Annotated[Path, typer.Option(help="The image generator, as a state dict.")],
     out: Annotated[Path, typer.Option(help="The checkpoint to write (.safetensors).")],
     motion: common.Motion = None,
-    name: Annotated[str | None, typer.Option(help="A name for it. [default: the file's]")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for it. \\[default: the file's]")] = None,
     quiet: common.Quiet = False,
 ) -> None:
     """Write a pair of others' networks as one checkpoint, with the same samples."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -32,21 +29,7 @@ def shapes(
     """Circles and squares that move from left to right or from top to bottom."""
     from ..shapes import write
 
-    with _progress(clips, quiet) as on_clip:
+    with common.clips_bar("drawing", clips, quiet) as on_clip:
         write(out, clips, frames, seed, size, on_clip)
     if not quiet:
         common.say(f"{out}: {clips} clips of {frames} frames of {size}x{size}, seed {seed}")
-
-
-@contextmanager
-def _progress(clips: int, quiet: bool) -> Iterator[Callable[[], None]]:
-    """A bar over the clips, for those who look at a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("drawing", total=clips)
-        yield lambda: progress.advance(task)

@@ -20,7 +20,7 @@ def export(
         Path | None,
         typer.Option(
             help="Where to write: with model.onnx, model-motion.onnx and model-generator.onnx. "
-            "[default: the checkpoint's name]"
+            "\\[default: the checkpoint's name]"
         ),
     ] = None,
     quiet: common.Quiet = False,

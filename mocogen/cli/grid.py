@@ -16,7 +16,7 @@ def grid(
     contents: Annotated[str, typer.Option(help="Content seeds such as 0-5,9: a row each.")] = "0-3",
     motions: Annotated[
         str | None,
-        typer.Option(help="Motion seeds: a column each. [default: 0-3; with --actions, 0]"),
+        typer.Option(help="Motion seeds: a column each. \\[default: 0-3; with --actions, 0]"),
     ] = None,
     actions: Annotated[
         str | None,

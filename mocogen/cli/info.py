@@ -10,12 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from .. import checkpoint, flow_checkpoint, provenance
-from . import common
+from . import common, complete
 
 
 def info(
     target: Annotated[
-        str, typer.Argument(help="A shipped checkpoint's name, a checkpoint file, or a clip.")
+        str,
+        typer.Argument(
+            help="A shipped checkpoint's name, a checkpoint file, or a clip.",
+            autocompletion=complete.checkpoints,
+        ),
     ] = checkpoint.DEFAULT,
     as_json: common.Json = False,
 ) -> None:

@@ -22,7 +22,7 @@ def interpolate(
     ] = "both",
     steps: Annotated[
         int | None,
-        typer.Option(help="Stations, the ends included. [default: a clip's frames; a strip's 8]"),
+        typer.Option(help="Stations, the ends included. \\[default: a clip's frames; a strip's 8]"),
     ] = None,
     strip: Annotated[
         bool,
@@ -34,7 +34,7 @@ def interpolate(
     ] = False,
     out: common.Out = Path("walk.gif"),
     action: Annotated[
-        str | None, typer.Option(help="What they do all the way. [default: as --from has it]")
+        str | None, typer.Option(help="What they do all the way. \\[default: as --from has it]")
     ] = None,
     frames: common.Frames = 48,
     speed: common.Speed = 1.0,

@@ -14,7 +14,7 @@ import typer
 from ..errors import UsageError
 from ..requests import STEERING, Request, Seeds, from_lines, part_of
 from ..spec import NOISE_MODES
-from . import common
+from . import common, complete
 
 if TYPE_CHECKING:
     from ..manifest import Manifest
@@ -35,26 +35,30 @@ def sample(
         ),
     ] = "clip.gif",
     seed: Annotated[
-        int | None, typer.Option(help="Makes the clip repeatable. [default: random, printed]")
+        int | None, typer.Option(help="Makes the clip repeatable. \\[default: random, printed]")
     ] = None,
     content_seed: Annotated[
-        int | None, typer.Option(help="Decides who and where. [default: SEED]")
+        int | None, typer.Option(help="Decides who and where. \\[default: SEED]")
     ] = None,
     motion_seed: Annotated[
-        int | None, typer.Option(help="Decides the movement. [default: SEED]")
+        int | None, typer.Option(help="Decides the movement. \\[default: SEED]")
     ] = None,
     action: Annotated[
-        str | None, typer.Option(help="What they do. [default: as the motion seed has it]")
+        str | None,
+        typer.Option(
+            help="What they do. \\[default: as the motion seed has it]",
+            autocompletion=complete.actions,
+        ),
     ] = None,
     speed: common.Speed = 1.0,
     loop: common.Loop = False,
     fps: Annotated[
-        float | None, typer.Option(help="Frames a second. [default: the checkpoint's]")
+        float | None, typer.Option(help="Frames a second. \\[default: the checkpoint's]")
     ] = None,
     scale: Annotated[int, typer.Option(help="Enlarge every pixel this many times.")] = 1,
     noise: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(NOISE_MODES)}. [default: the checkpoint's]"),
+        typer.Option(help=f"{', '.join(NOISE_MODES)}. \\[default: the checkpoint's]"),
     ] = None,
     checkpoint: common.Checkpoint = None,
     generator: common.Generator = None,
