@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mocogen
-from mocogen import UsageError, batch, manifest, video
+from mocogen import UsageError, batch, files, manifest, video
 from mocogen.errors import DiskFullError, MocogenError
 from mocogen.requests import Request, Seeds, from_lines, part_of
 
@@ -106,7 +106,7 @@ def test_a_batch_lists_its_files_with_their_hashes(run, tiny: Path, tmp_path: Pa
     lines = [json.loads(text) for text in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert [line["seed"] for line in lines] == [3, 4, 5, 6, 7]
     for line in lines:
-        assert manifest.sha256(tmp_path / line["file"]) == line["sha256"]
+        assert files.sha256(tmp_path / line["file"]) == line["sha256"]
         assert line["file"] == f"{line['action']}/{line['seed']:03d}.mp4"
         assert (line["frames"], line["fps"], len(line["checkpoint"])) == (6, 20.0, 64)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import common
 
 if TYPE_CHECKING:
-    from ..batch import Outcome
+    from ..batch import Outcome, Sink
 
 
 class Report:
@@ -29,7 +29,7 @@ class Report:
     def skipped(self, _: object) -> None:
         self.kept += 1
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: Outcome, sink: Sink) -> None:
         if outcome.error is not None:
             if self.total == 1:
                 raise outcome.error
@@ -38,9 +38,9 @@ class Report:
             return
         self.done += 1
         if self.as_json:
-            print(json.dumps(_fields(outcome)), flush=True)
+            print(json.dumps(_fields(outcome, _shown(outcome, sink))), flush=True)
         elif self.total == 1 and not self.quiet:
-            common.say(_line(outcome))
+            common.say(_line(outcome, _shown(outcome, sink)))
 
     @contextmanager
     def progress(self) -> Iterator[Any]:
@@ -86,19 +86,23 @@ class Report:
         common.say(f"{line}: {out}")
 
 
-def _line(outcome: Outcome) -> str:
+def _shown(outcome: Outcome, sink: Sink) -> str:
+    return sink.store.shown(sink.name(outcome.job))
+
+
+def _line(outcome: Outcome, file: str) -> str:
     made_by = outcome.job.made_by
     action = f", {made_by['action']}" if made_by["action"] else ""
     return (
-        f"{outcome.job.path}: seed {made_by['seed']}{action}, {made_by['frames']} frames, "
+        f"{file}: seed {made_by['seed']}{action}, {made_by['frames']} frames, "
         f"{outcome.size}x{outcome.size}, {outcome.fps:.4g} frames/s"
     )
 
 
-def _fields(outcome: Outcome) -> dict[str, Any]:
+def _fields(outcome: Outcome, file: str) -> dict[str, Any]:
     return {
         **outcome.job.made_by,
-        "file": str(outcome.job.path),
+        "file": file,
         "index": outcome.job.index,
         "width": outcome.size,
         "height": outcome.size,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,7 @@ from . import common
 
 if TYPE_CHECKING:
     from ..manifest import Manifest
+    from ..stores import Store
     from ..synthesis import Model
 
 IF_EXISTS = ("overwrite", "skip", "error")
@@ -118,47 +119,58 @@ def sample(
         raise UsageError(f"--if-exists {if_exists}: use one of {', '.join(IF_EXISTS)}")
     wanted = _wanted(seed, count, seeds, seeds_from)
     piped = out == "-"
+    from ..stores import open_store
+
+    store, where = open_store(shards or out)
     if shards is not None:
         from ..shards import check_shards
 
-        check_shards(shards, shard_size, form)
+        check_shards(where, shard_size, form)
         defaults = replace(defaults, out="{seed:06d}." + form)
     elif piped:
         _check_pipe(form, wanted, as_json)
     else:
         from ..batch import check_template
 
-        defaults = replace(defaults, out=check_template(out, len(wanted) if wanted else None))
+        where = check_template(where, len(wanted) if wanted else None, store)
+        defaults = replace(defaults, out=where)
     unit = shard_size if shards else 1
     requests, total = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
     model, source = common.load_model(checkpoint, generator, motion, device, backend)
-    from ..batch import FileSink, PipeSink, Sink, plan, remaining, render
+    from ..batch import FileSink, PipeSink, Sink, distinct, plan, remaining, render
     from .report import Report
 
     show = Report(total, frames, as_json, quiet)
-    where = shards or defaults.out
     with ExitStack() as stack:
         manifest = None
         if shards is not None or (total != 1 and not piped):
             settings = None if seeds_from else defaults
-            manifest = stack.enter_context(_manifest(model, where, settings, resume))
+            manifest = stack.enter_context(_manifest(model, where, settings, resume, store))
         sink: Sink
         if shards is not None and manifest is not None:
             from ..shards import ShardSink
 
-            sink = stack.enter_context(ShardSink(shards, shard_size, form, manifest))
+            sink = ShardSink(where, shard_size, form, manifest, store)
         elif piped:
             sink = PipeSink(sys.stdout.buffer, form)
         else:
-            sink = FileSink(manifest)
+            sink = FileSink(manifest, store)
+        stack.enter_context(sink)
         jobs = plan(model, requests, source)
         if not piped:
+            if seeds_from:
+                jobs = distinct(jobs, sink)
+            if seeds_from and total is not None:
+                # A file is checked as a whole before the first clip is made.
+                jobs = iter(list(jobs))
             jobs = remaining(jobs, sink, if_exists, show.skipped)
         on_frames = stack.enter_context(show.progress())
-        for outcome in render(model, jobs, sink, on_frames):
-            show.finished(outcome)
-    show.summary(where)
+        # Closed ahead of the manifest, in which the clip in hand may still be listed.
+        made = stack.enter_context(closing(render(model, jobs, sink, on_frames)))
+        for outcome in made:
+            show.finished(outcome, sink)
+    show.summary(shards or out)
     if show.failed:
         raise typer.Exit(1)
 
@@ -232,7 +244,9 @@ def _requests(
     return [asked[i] for i in mine], len(mine)
 
 
-def _manifest(model: Model, out: str, defaults: Request | None, resume: bool) -> Manifest:
+def _manifest(
+    model: Model, out: str, defaults: Request | None, resume: bool, store: Store
+) -> Manifest:
     """The manifest of the folder that all clips have in common."""
     from .. import manifest
     from ..batch import home
@@ -245,4 +259,4 @@ def _manifest(model: Model, out: str, defaults: Request | None, resume: bool) ->
             "noise": defaults.noise or model.spec.noise_mode,
             "scale": defaults.scale,
         }
-    return manifest.Manifest(home(out) / manifest.NAME, settings, resume)
+    return manifest.Manifest(home(out) / manifest.NAME, settings, resume, store)
