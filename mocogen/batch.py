@@ -28,7 +28,7 @@ from .manifest import Line, Listing
 from .provenance import Record, record
 from .requests import Request
 from .stores import DISK, Disk, Store
-from .synthesis import Clip, Model
+from .synthesis import Blueprint, Clip, Model
 from .video import ClipFormat, ClipWriter, encoding, pipe_writer, writer_for
 
 AHEAD = 4
@@ -81,11 +81,13 @@ class Sink(ABC):
 
     Attributes:
         store: what holds the files.
+        manifest: lists the finished clips, or None.
         overlaps: whether a clip is encoded while the next frames are made. Not where writing
             can take for ever, since only the main thread can be interrupted.
     """
 
     store: Store = DISK
+    manifest: Listing | None = None
     overlaps = True
 
     def group(self, job: Job) -> int:
@@ -107,6 +109,18 @@ class Sink(ABC):
     @abstractmethod
     def open(self, job: Job, form: ClipFormat) -> AbstractContextManager[ClipWriter]:
         """A writer for a job's clip, which is kept when the block ends well."""
+
+    @abstractmethod
+    def elsewhere(self, manifest: Listing, token: str) -> Sink:
+        """The same sink for another process, with a listing and a temporary name of its own.
+
+        Raises:
+            UsageError: another process cannot reach what this one writes to.
+        """
+
+    def discard(self, job: Job, token: str) -> None:
+        """Remove what a process that died may have left of a job under its token."""
+        self.store.discard(self.place(job), token)
 
     def __enter__(self) -> Sink:
         return self
@@ -166,7 +180,7 @@ def home(out: str) -> Path:
     return Path(*fixed)
 
 
-def plan(model: Model, requests: Iterable[Request], source: Record) -> Iterator[Job]:
+def plan(model: Blueprint, requests: Iterable[Request], source: Record) -> Iterator[Job]:
     """A job for every request.
 
     Args:
@@ -193,6 +207,11 @@ def plan(model: Model, requests: Iterable[Request], source: Record) -> Iterator[
         }
         made_by = record(source, model.sha256, options)
         yield Job(clip, asked.index, path, fps, asked.scale, made_by)
+
+
+Render = Callable[[Iterable[Job], Sink, Callable[[int], None]], Generator[Outcome, None, None]]
+"""Jobs to outcomes, on this machine or on others: :func:`render` with a model, or
+:meth:`mocogen.cluster.Cluster.render`."""
 
 
 def render(
@@ -373,6 +392,9 @@ class FileSink(Sink):
         digest = self.manifest.digest(path) if self.manifest else None
         return digest is not None and self.store.whole(path, lambda p: sha256(p) == digest)
 
+    def elsewhere(self, manifest: Listing, token: str) -> FileSink:
+        return FileSink(manifest, self.store, token)
+
     @contextmanager
     def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:
         digest = ""
@@ -412,6 +434,9 @@ class PipeSink(Sink):
     def has(self, jobs: Sequence[Job]) -> bool:
         """Never: what has gone into a pipe is gone."""
         return False
+
+    def elsewhere(self, manifest: Listing, token: str) -> PipeSink:
+        raise UsageError("a pipe belongs to one process: give --out a folder or a URL")
 
     @contextmanager
     def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:

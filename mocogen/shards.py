@@ -20,7 +20,7 @@ from .errors import UsageError
 from .files import write_errors
 from .manifest import Line, Listing
 from .provenance import dumps
-from .stores import DISK, Store
+from .stores import DISK, Disk, Store
 from .video import ClipFormat, ClipWriter, encoding
 
 KINDS = ("mp4", "npy")
@@ -69,7 +69,8 @@ class ShardSink(Sink):
         store: Store = DISK,
         token: str | None = None,
     ) -> None:
-        self.template, self.size, self.kind, self.manifest = template, size, kind, manifest
+        self.template, self.size, self.kind = template, size, kind
+        self.manifest: Listing = manifest
         self.store, self.token = store, token or "part"
         self._number: int | None = None
         self._shard = ExitStack()
@@ -97,7 +98,7 @@ class ShardSink(Sink):
             self._finish()
             self._begin(job)
         place, name = self.place(job), self.name(job)
-        clip = self._temporary.with_name(f".{place.stem}.clip.{self.kind}")
+        clip = self._temporary.with_suffix(f".{self.kind}")
         try:
             with write_errors(self.store.shown(place)):
                 with encoding(clip, name, form) as writer:
@@ -109,6 +110,16 @@ class ShardSink(Sink):
             clip.unlink(missing_ok=True)
         digest = hashlib.sha256(content).hexdigest()
         self._lines.append((name, manifest_line(job), digest))
+
+    def elsewhere(self, manifest: Listing, token: str) -> ShardSink:
+        # A process elsewhere is in another folder.
+        on_disk = isinstance(self.store, Disk)
+        template = str(Path(self.template).absolute()) if on_disk else self.template
+        return ShardSink(template, self.size, self.kind, manifest, self.store, token)
+
+    def discard(self, job: Job, token: str) -> None:
+        super().discard(job, token)
+        self.store.discard(self.place(job).with_suffix(f".{self.kind}"), token)
 
     def _begin(self, job: Job) -> None:
         writing = self.store.writing(self.place(job), self.token)

@@ -12,6 +12,8 @@ from ..checkpoint import DEFAULT
 from ..errors import UsageError
 
 if TYPE_CHECKING:
+    from ..backends import Tensors
+    from ..spec import ModelSpec
     from ..synthesis import Model
 
 Checkpoint = Annotated[
@@ -43,6 +45,23 @@ def check_source(checkpoint: str | None, generator: Path | None, motion: Path | 
         raise UsageError("--motion needs the image generator that belongs to it: add --generator")
 
 
+def read_networks(
+    checkpoint: str | None, generator: Path | None, motion: Path | None
+) -> tuple[ModelSpec, Tensors, str, dict[str, Any]]:
+    """The networks that the options name, their hash, and those options for a clip's record."""
+    if generator is None:
+        from .. import checkpoint as own
+
+        name = checkpoint or DEFAULT
+        path = own.find(name)
+        return *own.read(path), own.sha256(path), {"checkpoint": name}
+    from .. import foreign
+
+    source = {"generator": str(generator), "motion": str(motion) if motion else None}
+    pair = foreign.read_pair(generator, motion)
+    return *pair, foreign.pair_sha256(generator, motion), source
+
+
 def load_model(
     checkpoint: str | None,
     generator: Path | None,
@@ -51,16 +70,8 @@ def load_model(
     backend: str,
 ) -> tuple[Model, dict[str, Any]]:
     """The model that the options name, and those options for a clip's record."""
-    from .. import synthesis
-
-    if generator is None:
-        name = checkpoint or DEFAULT
-        return synthesis.load(name, device, backend), {"checkpoint": name}
-    from .. import foreign
     from ..backends import open_backend
+    from ..synthesis import Model
 
-    spec, tensors = foreign.read_pair(generator, motion)
-    networks = open_backend(backend, device, spec, tensors)
-    model = synthesis.Model(spec, networks, foreign.pair_sha256(generator, motion))
-    source = {"generator": str(generator), "motion": str(motion) if motion else None}
-    return model, source
+    spec, tensors, sha256, source = read_networks(checkpoint, generator, motion)
+    return Model(spec, open_backend(backend, device, spec, tensors), sha256), source

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,12 +18,14 @@ from ..spec import NOISE_MODES
 from . import common
 
 if TYPE_CHECKING:
+    from ..batch import Render
     from ..manifest import Manifest
     from ..stores import Store
-    from ..synthesis import Model
+    from ..synthesis import Blueprint
 
 IF_EXISTS = ("overwrite", "skip", "error")
 BATCH = "Many clips"
+ENGINES = ("local", "ray")
 
 
 def sample(
@@ -101,6 +104,23 @@ def sample(
             help="For files that no manifest lists: overwrite, skip, error.", rich_help_panel=BATCH
         ),
     ] = "overwrite",
+    engine: Annotated[
+        str,
+        typer.Option(help="local, or ray: the cores or GPUs of a cluster.", rich_help_panel=BATCH),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="The Ray cluster: auto, local or an address. \\[default: auto]",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    num_workers: Annotated[
+        int | None,
+        typer.Option(
+            help="How many of the cluster's cores or GPUs. \\[default: all]", rich_help_panel=BATCH
+        ),
+    ] = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
@@ -119,6 +139,10 @@ def sample(
         raise UsageError(f"--if-exists {if_exists}: use one of {', '.join(IF_EXISTS)}")
     wanted = _wanted(seed, count, seeds, seeds_from)
     piped = out == "-"
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine}: use one of {', '.join(ENGINES)}")
+    if engine == "local" and (address is not None or num_workers is not None):
+        raise UsageError("--address and --num-workers belong to a cluster: add --engine ray")
     from ..stores import open_store
 
     store, where = open_store(shards or out)
@@ -137,12 +161,24 @@ def sample(
     unit = shard_size if shards else 1
     requests, total = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
-    model, source = common.load_model(checkpoint, generator, motion, device, backend)
-    from ..batch import FileSink, PipeSink, Sink, distinct, plan, remaining, render
+    from .. import batch
+    from ..batch import FileSink, PipeSink, Sink, distinct, plan, remaining
     from .report import Report
 
     show = Report(total, frames, as_json, quiet)
     with ExitStack() as stack:
+        model: Blueprint
+        render: Render
+        if engine == "ray":
+            from ..cluster import Cluster, Networks
+
+            spec, tensors, sha256, source = common.read_networks(checkpoint, generator, motion)
+            networks = Networks(spec, tensors, sha256, device, backend)
+            cluster = stack.enter_context(Cluster(networks, address or "auto", num_workers))
+            model, render = networks.blueprint, partial(cluster.render, total=total)
+        else:
+            opened, source = common.load_model(checkpoint, generator, motion, device, backend)
+            model, render = opened, partial(batch.render, opened)
         manifest = None
         if shards is not None or (total != 1 and not piped):
             settings = None if seeds_from else defaults
@@ -167,7 +203,7 @@ def sample(
             jobs = remaining(jobs, sink, if_exists, show.skipped)
         on_frames = stack.enter_context(show.progress())
         # Closed ahead of the manifest, in which the clip in hand may still be listed.
-        made = stack.enter_context(closing(render(model, jobs, sink, on_frames)))
+        made = stack.enter_context(closing(render(jobs, sink, on_frames)))
         for outcome in made:
             show.finished(outcome, sink)
     show.summary(shards or out)
@@ -245,7 +281,7 @@ def _requests(
 
 
 def _manifest(
-    model: Model, out: str, defaults: Request | None, resume: bool, store: Store
+    model: Blueprint, out: str, defaults: Request | None, resume: bool, store: Store
 ) -> Manifest:
     """The manifest of the folder that all clips have in common."""
     from .. import manifest
