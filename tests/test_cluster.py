@@ -20,8 +20,8 @@ NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
-    """Two nodes of one core each, on this machine."""
+def cluster() -> Iterator[Any]:
+    """A cluster of one node of one core, on this machine."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
@@ -31,7 +31,6 @@ def nodes() -> Iterator[Any]:
         head = {**NODE, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
-            cluster.add_node(**NODE)
             yield cluster
         finally:
             cluster.shutdown()
@@ -44,21 +43,35 @@ def start(tiny: Path, folder: Path, *words: str, **pipes: Any) -> subprocess.Pop
     return subprocess.Popen(command, cwd=folder, text=True, env=environment, **pipes)
 
 
-def test_a_batch_survives_the_death_of_a_node(nodes: Any, tiny: Path, tmp_path: Path):
-    batch = ("--count", "192", "--frames", "64", "--seed", "0", "--out", "{action}/{seed:03d}.gif")
+def test_a_batch_survives_the_death_of_a_node(cluster: Any, tiny: Path, tmp_path: Path):
+    batch = ("--count", "96", "--frames", "48", "--seed", "0", "--out", "{action}/{seed:03d}.gif")
     alone, spread = tmp_path / "alone", tmp_path / "spread"
     assert start(tiny, alone, *batch, "--quiet").wait(timeout=120) == 0
-    many = start(
-        tiny, spread, *batch, "--engine", "ray", "--address", nodes.address, stderr=subprocess.PIPE
-    )
+    second = cluster.add_node(**NODE)
+    words = (*batch, "--engine", "ray", "--address", cluster.address)
+    many = start(tiny, spread, *words, stderr=subprocess.PIPE)
     deadline = time.time() + 120
-    while len(list(spread.glob("*/*.gif"))) < 20 and time.time() < deadline:
+    # Two cores have four ranges in hand and at most twice as many are cut: 12 clips each.
+    while len({int(clip.stem) // 12 for clip in spread.glob("*/[0-9]*.gif")}) < 2:
         assert many.poll() is None, many.communicate()[1]
+        assert time.time() < deadline
         time.sleep(0.01)
-    nodes.remove_node(nodes.list_all_nodes[-1], allow_graceful=False)
-    made = len(list(spread.glob("*/*.gif")))
-    assert made < 192, "the node was removed too late to show anything"
+    cluster.remove_node(second, allow_graceful=False)
+    made = len(list(spread.glob("*/[0-9]*.gif")))
+    assert made < 96, "the node was removed too late to show anything"
     _, said = many.communicate(timeout=120)
     assert many.returncode == 0, said
-    assert "192 clips, 12288 frames" in said
+    assert "96 clips, 4608 frames" in said
+    assert contents(spread) == contents(alone)
+
+
+def test_shards_and_going_on(cluster: Any, tiny: Path, tmp_path: Path):
+    batch = ("--count", "10", "--frames", "8", "--seed", "0", "--quiet")
+    batch += ("--shards", "{shard}.tar", "--shard-size", "4")
+    alone, spread = tmp_path / "alone", tmp_path / "spread"
+    assert start(tiny, alone, *batch).wait(timeout=120) == 0
+    words = (*batch, "--engine", "ray", "--address", cluster.address, "--num-workers", "1")
+    assert start(tiny, spread, *words, "--shard-of", "1/3").wait(timeout=120) == 0
+    assert sorted(contents(spread)) == ["0.tar", "manifest.jsonl"]
+    assert start(tiny, spread, *words).wait(timeout=120) == 0
     assert contents(spread) == contents(alone)
