@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ AHEAD = 4
 
 TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint")
 FOLDER_TEMPLATE = "{seed:06d}.gif"
+_NEIGHBOURS = (10**18, 10**18 + 1)  # two numbers that a rounding format makes one
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,8 @@ def check_template(out: str, count: int | None, store: Store = DISK) -> str:
         named = template_fields(out)
         if strangers := named - set(TEMPLATE_FIELDS):
             raise KeyError(*sorted(strangers))
-        out.format(seed=0, index=0, action="a", checkpoint="c")
-    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        two = {out.format(seed=n, index=n, action="a", checkpoint="c") for n in _NEIGHBOURS}
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         known = ", ".join("{" + name + "}" for name in TEMPLATE_FIELDS)
         raise UsageError(f"cannot read the fields of out {out!r} ({error}): use {known}") from None
     if count != 1 and not named & {"seed", "index"}:
@@ -161,8 +162,32 @@ def check_template(out: str, count: int | None, store: Store = DISK) -> str:
             f"{count or 'all'} clips cannot all be {out}: give --out a folder, or a name with "
             "{seed} or {index} in it"
         )
+    if count != 1 and len(two) == 1:
+        raise UsageError(f"the fields of out {out!r} do not tell two clips apart: use {{seed:06d}}")
     writer_for(Path(out))
     return out
+
+
+def own_paths(requests: Iterable[Request], common: str, apart: bool) -> Iterator[Request]:
+    """Check the paths that single requests have of their own.
+
+    Args:
+        common: the path of all others, which has been checked.
+        apart: whether a request may have its own: not in an archive or an object store.
+
+    Raises:
+        UsageError: names the request and what is wrong with its path.
+    """
+    for asked in requests:
+        if asked.out == common:
+            yield asked
+            continue
+        try:
+            if not apart or "://" in asked.out:
+                raise UsageError("in archives and at URLs, a request has no path of its own")
+            yield replace(asked, out=check_template(asked.out, 1))
+        except UsageError as error:
+            raise UsageError(f"request {asked.index + 1}: {error}") from None
 
 
 def template_fields(out: str) -> set[str]:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from .errors import MocogenError, UsageError
 from .files import lock, write_errors
@@ -84,7 +84,8 @@ class Manifest:
         self._upload_took = 0.0
         self._fresh = not resume
         with self._cleanup, write_errors(store.shown(path)):
-            self._file: BinaryIO = self._cleanup.enter_context(self._local().open("a+b"))
+            # Without a buffer, in which a line would wait that a full disk has refused.
+            self._file = self._cleanup.enter_context(self._local().open("a+b", buffering=0))
             lock(
                 self._file,
                 f"{path} is in use by another mocogen: wait for it, or use another folder",
@@ -139,8 +140,9 @@ class Manifest:
         full = {"file": name, **line, "sha256": digest}
         if self.done.get(name) != full:
             with write_errors(self.store.shown(self.path)):
-                self._file.write(json.dumps(full).encode() + b"\n")
-                self._file.flush()
+                text = json.dumps(full).encode() + b"\n"
+                while text:
+                    text = text[self._file.write(text) :]
             self._fresh = True
             if monotonic() - self._uploaded > max(UPLOAD_EVERY, self._upload_took / UPLOAD_SHARE):
                 self._upload()
@@ -149,7 +151,7 @@ class Manifest:
         if not self._fresh or not isinstance(self.store, UrlStore):
             return
         started = monotonic()
-        self.store.put(Path(self._file.name), self.path)
+        self.store.put(Path(str(self._file.name)), self.path)
         self._uploaded, self._fresh = monotonic(), False
         self._upload_took = self._uploaded - started
 

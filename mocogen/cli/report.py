@@ -48,13 +48,14 @@ class Report:
         if self.quiet:
             yield lambda _: None
         elif sys.stderr.isatty() and (self.total is None or self.total * self.frames >= 500):
-            from .progress import frames_bar
+            from .progress import batch_bar
 
-            with frames_bar(self.total * self.frames if self.total else None) as advance:
+            with batch_bar() as show:
 
                 def count(frames: int) -> None:
                     self.made += frames
-                    advance(frames)
+                    total = (self.total - self.kept) * self.frames if self.total else None
+                    show(self.made, total, self._speed(self._seconds()))
 
                 yield count
         else:
@@ -65,12 +66,17 @@ class Report:
         now = perf_counter()
         if now - self._told >= every:
             self._told = now
-            common.say(self._rates(now))
+            common.say(self._rates())
 
-    def _rates(self, now: float) -> str:
-        seconds = max(now - self._started, 1e-9)
-        line = f"{self.done} clips, {self.made} frames in {seconds:.1f} s"
-        line += f" ({self.done / seconds:.3g} clips/s, {self.made / seconds:.3g} frames/s)"
+    def _seconds(self) -> float:
+        return max(perf_counter() - self._started, 1e-9)
+
+    def _speed(self, seconds: float) -> str:
+        return f"{self.done / seconds:.3g} clips/s, {self.made / seconds:.3g} frames/s"
+
+    def _rates(self) -> str:
+        seconds = self._seconds()
+        line = f"{self.done} clips, {self.made} frames in {seconds:.1f} s ({self._speed(seconds)})"
         if self.total and self.done and (left := self.total - self.kept - self.done):
             line += f", {left} left, about {left * seconds / self.done:.0f} s"
         return line
@@ -78,7 +84,7 @@ class Report:
     def summary(self, out: str) -> None:
         if self.quiet or self.total == 1:
             return
-        line = self._rates(perf_counter())
+        line = self._rates()
         if self.kept:
             line += f"; {self.kept} were there"
         if self.failed:

@@ -143,7 +143,7 @@ def sample(
         raise UsageError(f"--engine {engine}: use one of {', '.join(ENGINES)}")
     if engine == "local" and (address is not None or num_workers is not None):
         raise UsageError("--address and --num-workers belong to a cluster: add --engine ray")
-    from ..stores import open_store
+    from ..stores import DISK, open_store
 
     store, where = open_store(shards or out)
     if shards is not None:
@@ -162,7 +162,7 @@ def sample(
     requests, total = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
     from .. import batch
-    from ..batch import FileSink, PipeSink, Sink, distinct, plan, remaining
+    from ..batch import FileSink, PipeSink, Sink, distinct, own_paths, plan, remaining
     from .report import Report
 
     show = Report(total, frames, as_json, quiet)
@@ -193,6 +193,9 @@ def sample(
         else:
             sink = FileSink(manifest, store)
         stack.enter_context(sink)
+        if seeds_from and not piped:
+            apart = shards is None and store is DISK
+            requests = own_paths(requests, defaults.out, apart)
         jobs = plan(model, requests, source)
         if not piped:
             if seeds_from:
