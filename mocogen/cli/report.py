@@ -57,6 +57,7 @@ class Report:
                     total = (self.total - self.kept) * self.frames if self.total else None
                     show(self.made, total, self._speed(self._seconds()))
 
+                count(0)
                 yield count
         else:
             yield self._count_and_tell
