@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import errno
 import string
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from types import TracebackType
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DiskFullError, MocogenError, UsageError
-from .manifest import Line, Manifest
+from .files import sha256
+from .manifest import Line, Listing
 from .provenance import Record, record
 from .requests import STEERING, Request
-from .synthesis import Clip, Model
-from .video import WRITERS, ClipFormat, ClipWriter, open_clip, pipe_writer, writer_for
+from .stores import DISK, Disk, Store
+from .synthesis import Blueprint, Clip, Model
+from .video import WRITERS, ClipFormat, ClipWriter, encoding, pipe_writer, writer_for
+
+AHEAD = 4
+"""Blocks of frames that may wait for the encoder."""
 
 TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint", "content_seed", "motion_seed")
 FOLDER_TEMPLATE = "{seed:06d}.gif"
+_NEIGHBOURS = (10**18, 10**18 + 1)  # two numbers that a rounding format makes one
 
 
 @dataclass(frozen=True)
@@ -67,38 +77,87 @@ class Outcome:
     error: MocogenError | None = None
 
 
-class Sink(Protocol):
-    """Where clips go."""
+class Sink(ABC):
+    """Where clips go; a context manager, which ends when the last clip has gone there.
 
-    def has(self, job: Job) -> bool:
-        """Whether an earlier run of the same batch has finished a job."""
+    Attributes:
+        store: what holds the files.
+        manifest: lists the finished clips, or None.
+        overlaps: whether a clip is encoded while the next frames are made. Not where writing
+            can take for ever, since only the main thread can be interrupted.
+    """
 
+    store: Store = DISK
+    manifest: Listing | None = None
+    overlaps = True
+
+    def group(self, job: Job) -> int:
+        """The number of the file that a job's clip goes into."""
+        return job.index
+
+    def place(self, job: Job) -> Path:
+        """That file."""
+        return job.path
+
+    def name(self, job: Job) -> Path:
+        """What the clip is called: its file, or a file and a name in it."""
+        return job.path
+
+    @abstractmethod
+    def has(self, jobs: Sequence[Job]) -> bool:
+        """Whether an earlier run of the same batch has finished the jobs of one file."""
+
+    @abstractmethod
     def open(self, job: Job, form: ClipFormat) -> AbstractContextManager[ClipWriter]:
         """A writer for a job's clip, which is kept when the block ends well."""
 
+    @abstractmethod
+    def elsewhere(self, manifest: Listing, token: str) -> Sink:
+        """The same sink for another process, with a listing and a temporary name of its own.
 
-def check_template(out: str, count: int | None) -> str:
+        Raises:
+            UsageError: another process cannot reach what this one writes to.
+        """
+
+    def discard(self, job: Job, token: str) -> None:
+        """Remove what a process that died may have left of a job under its token."""
+        self.store.discard(self.place(job), token)
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(  # noqa: B027
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is left to do, as a rule."""
+
+
+def check_template(out: str, count: int | None, store: Store = DISK) -> str:
     """Check the fields of an output path, and turn a folder into a template.
 
     Args:
         out: a file, a folder (it exists, or ends with a slash) or a template with fields of
             ``TEMPLATE_FIELDS`` in braces.
         count: how many clips there will be; None when nobody knows yet.
+        store: what the path is a path of.
 
     Raises:
         UsageError: an unknown field or suffix, or several clips that would share a name.
     """
     if not out:
         raise UsageError("out is empty: give a file, a folder or a name with {seed} in it")
-    if out.endswith(("/", "\\")) or Path(out).is_dir():
-        out = f"{out.rstrip('/')}/{FOLDER_TEMPLATE}"
+    if out.endswith(("/", "\\")) or (isinstance(store, Disk) and Path(out).is_dir()):
+        out = f"{out.rstrip('/')}/{FOLDER_TEMPLATE}" if out != "/" else out
     try:
         named = template_fields(out)
         if strangers := named - set(TEMPLATE_FIELDS):
             raise KeyError(*sorted(strangers))
-        seeds = {"seed": 0, "content_seed": 0, "motion_seed": 0}
-        out.format(**seeds, index=0, action="a", checkpoint="c")
-    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        others = {"action": "a", "checkpoint": "c", "content_seed": 0, "motion_seed": 0}
+        two = {out.format(seed=n, index=n, **others) for n in _NEIGHBOURS}
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         known = ", ".join("{" + name + "}" for name in TEMPLATE_FIELDS)
         raise UsageError(f"cannot read the fields of out {out!r} ({error}): use {known}") from None
     if count != 1 and not named & {"seed", "index"}:
@@ -106,8 +165,32 @@ def check_template(out: str, count: int | None) -> str:
             f"{count or 'all'} clips cannot all be {out}: give --out a folder with a slash at its "
             "end, or a name with {seed} or {index} in it"
         )
+    if count != 1 and len(two) == 1:
+        raise UsageError(f"the fields of out {out!r} do not tell two clips apart: use {{seed:06d}}")
     writer_for(Path(out))
     return out
+
+
+def own_paths(requests: Iterable[Request], common: str, apart: bool) -> Iterator[Request]:
+    """Check the paths that single requests have of their own.
+
+    Args:
+        common: the path of all others, which has been checked.
+        apart: whether a request may have its own: not in an archive or an object store.
+
+    Raises:
+        UsageError: names the request and what is wrong with its path.
+    """
+    for asked in requests:
+        if asked.out == common:
+            yield asked
+            continue
+        try:
+            if not apart or "://" in asked.out:
+                raise UsageError("in archives and at URLs, a request has no path of its own")
+            yield replace(asked, out=check_template(asked.out, 1))
+        except UsageError as error:
+            raise UsageError(f"request {asked.index + 1}: {error}") from None
 
 
 def template_fields(out: str) -> set[str]:
@@ -125,7 +208,7 @@ def home(out: str) -> Path:
     return Path(*fixed)
 
 
-def plan(model: Model, requests: Iterable[Request], source: Record) -> Iterator[Job]:
+def plan(model: Blueprint, requests: Iterable[Request], source: Record) -> Iterator[Job]:
     """A job for every request.
 
     Args:
@@ -160,66 +243,121 @@ def plan(model: Model, requests: Iterable[Request], source: Record) -> Iterator[
         yield Job(clip, asked.index, path, fps, asked.scale, made_by)
 
 
+Render = Callable[[Iterable[Job], Sink, Callable[[int], None]], Generator[Outcome, None, None]]
+"""Jobs to outcomes, on this machine or on others: :func:`render` with a model, or
+:meth:`mocogen.cluster.Cluster.render`."""
+
+
 def render(
     model: Model,
     jobs: Iterable[Job],
     sink: Sink,
     on_frames: Callable[[int], None] = lambda _: None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Sample and write clips one after the other; each comes when it is complete.
 
-    A clip that cannot be written is told as an outcome, and the next one is tried. A full
-    disk ends the batch.
+    A clip is encoded and written while the next frames are made: in a thread of its own, a
+    few blocks of frames behind. A clip that cannot be written is told as an outcome, and the
+    next one is tried. A full disk ends the batch.
 
     Args:
-        on_frames: told how many frames have just been made.
+        on_frames: told how many frames have just been made and written.
 
     Raises:
         DiskFullError: there is no room left. The clips before are complete, and nothing is
             left of this one.
         MocogenError: what ``jobs`` raised, when the clips before are complete.
     """
-    waiting: deque[Job] = deque()
-
+    pending: deque[Job] = deque()
     refused: list[MocogenError] = []
 
     def clips() -> Iterator[Clip]:
         # Jobs are looked ahead of the frames: the clips before one that is refused come first.
         try:
             for job in jobs:
-                waiting.append(job)
+                pending.append(job)
                 yield job.clip
         except MocogenError as error:
             refused.append(error)
 
-    stream = model.stream(clips())
-    for clip, frames in stream:
-        job = waiting.popleft()
+    writing = _writing(sink, model.spec.image_size)
+    next(writing)
+    ahead: deque[tuple[int, Future[Outcome | None]]] = deque()
+
+    def written(most: int) -> Iterator[Outcome]:
+        """What has come of the blocks ahead, until at most ``most`` of them wait."""
+        while len(ahead) > most or (ahead and ahead[0][1].done()):
+            count, future = ahead.popleft()
+            outcome = future.result()
+            on_frames(count)
+            if outcome is not None:
+                yield outcome
+
+    thread = ThreadPoolExecutor(1) if sink.overlaps else AtOnce()
+    try:
         made = 0
-        size = model.spec.image_size * job.scale
-        form = ClipFormat(clip.frames, size, size, job.fps, job.made_by)
+        for clip, frames in model.stream(clips()):
+            made += len(frames)
+            ahead.append((len(frames), thread.submit(writing.send, (pending[0], frames))))
+            if made == clip.frames:
+                pending.popleft()
+                made = 0
+            yield from written(AHEAD)
+        yield from written(0)
+        if refused:
+            raise refused[0]
+    finally:
+        # The block in hand is finished, for its clip may be complete with it; then a clip
+        # that is not complete is dropped.
+        thread.shutdown(cancel_futures=True)
+        writing.close()
+
+
+def _writing(
+    sink: Sink, image_size: int
+) -> Generator[Outcome | None, tuple[Job, NDArray[np.uint8]], None]:
+    """Takes jobs with their next frames; gives an outcome for the last frames of each job."""
+    outcome: Outcome | None = None
+    while True:
+        job, frames = yield outcome
+        size = image_size * job.scale
+        form = ClipFormat(job.clip.frames, size, size, job.fps, job.made_by)
         fps, error = job.fps, None
+        made = len(frames)
         try:
             with sink.open(job, form) as writer:
-                fps = writer.real_fps(clip.frames, job.fps)
+                fps = writer.real_fps(form.frames, job.fps)
                 while True:
-                    made += len(frames)
-                    on_frames(len(frames))
                     for part in enlarged(frames, job.scale):
                         writer.write(part)
-                    if made == clip.frames:
+                    if made == form.frames:
                         break
-                    _, frames = next(stream)
+                    _, frames = yield None
+                    made += len(frames)
         except DiskFullError:
             raise
         except MocogenError as failure:
             error = failure
-            made = made or len(frames)  # the sink may have refused before the first frame
-        yield Outcome(job, size, fps, error)
-        while made < clip.frames:  # the frames of a clip that failed: let them pass
-            made += len(next(stream)[1])
-    if refused:
-        raise refused[0]
+        outcome = Outcome(job, size, fps, error)
+        while made < form.frames:  # of a clip that failed, told at once: let its frames pass
+            _, frames = yield outcome
+            outcome = None
+            made += len(frames)
+
+
+_Result = TypeVar("_Result")
+
+
+class AtOnce(Executor):
+    """Runs what is submitted there and then, in the thread that submits it."""
+
+    def submit(self, fn: Callable[..., _Result], /, *args: Any, **kwargs: Any) -> Future[_Result]:
+        future: Future[_Result] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def enlarged(frames: NDArray[np.uint8], scale: int) -> Iterator[NDArray[np.uint8]]:
@@ -234,13 +372,31 @@ def enlarged(frames: NDArray[np.uint8], scale: int) -> Iterator[NDArray[np.uint8
             yield frame.repeat(scale, axis=0).repeat(scale, axis=1)[None]
 
 
+def distinct(jobs: Iterable[Job], sink: Sink) -> Iterator[Job]:
+    """The jobs as they come, none of which may have the name of another.
+
+    Raises:
+        UsageError: two clips would have one name.
+    """
+    seen: dict[Path, int] = {}
+    for job in jobs:
+        name = sink.name(job)
+        if name in seen:
+            raise UsageError(
+                f"clips {seen[name]} and {job.index} of the batch would both be "
+                f"{sink.store.shown(name)}: put {{index}} into the name"
+            )
+        seen[name] = job.index
+        yield job
+
+
 def remaining(
     jobs: Iterable[Job],
     sink: Sink,
     if_exists: str,
     on_skip: Callable[[Job], None] = lambda _: None,
 ) -> Iterator[Job]:
-    """The jobs that are still to be done.
+    """The jobs that are still to be done; those that share a file are done together or not.
 
     Args:
         sink: knows what an earlier run of the same batch has finished.
@@ -251,39 +407,56 @@ def remaining(
     Raises:
         MocogenError: a file is in the way and ``if_exists`` is "error".
     """
-    for job in jobs:
-        if sink.has(job):
+    for _, group in groupby(jobs, sink.group):
+        together = list(group)
+        place = sink.place(together[0])
+        if not sink.has(together):
+            if if_exists == "overwrite" or not sink.store.exists(place):
+                yield from together
+                continue
+            if if_exists == "error":
+                shown = sink.store.shown(place)
+                raise MocogenError(f"{shown} exists: choose --if-exists overwrite or skip")
+        for job in together:
             on_skip(job)
-        elif if_exists == "overwrite" or not job.path.exists():
-            yield job
-        elif if_exists == "skip":
-            on_skip(job)
-        else:
-            raise MocogenError(f"{job.path} exists: choose --if-exists overwrite or skip")
 
 
-class FileSink:
+class FileSink(Sink):
     """A file for every clip, and a line in the manifest where there is one.
 
     Args:
         manifest: the manifest, or None.
+        store: where the files are.
+        token: a part of the temporary names that no other process uses at the same time; what
+            a killed process left under it is overwritten. A batch has its manifest's lock and
+            needs none.
     """
 
-    def __init__(self, manifest: Manifest | None = None) -> None:
-        self.manifest = manifest
+    def __init__(
+        self, manifest: Listing | None = None, store: Store = DISK, token: str | None = None
+    ) -> None:
+        self.manifest, self.store = manifest, store
+        self.token = token or ("part" if manifest else None)
 
-    def has(self, job: Job) -> bool:
+    def has(self, jobs: Sequence[Job]) -> bool:
         """Whether the manifest lists the job's file, and it is there and whole."""
-        return self.manifest is not None and self.manifest.has(job.path)
+        path = jobs[0].path
+        digest = self.manifest.digest(path) if self.manifest else None
+        return digest is not None and self.store.whole(path, lambda p: sha256(p) == digest)
+
+    def elsewhere(self, manifest: Listing, token: str) -> FileSink:
+        return FileSink(manifest, self.store, token)
 
     @contextmanager
     def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:
-        # A batch has its manifest's lock, so that a fixed temporary name meets no other
-        # process; what a killed one left under it is overwritten.
-        with open_clip(job.path, form, "part" if self.manifest else None) as writer:
-            yield writer
+        digest = ""
+        with self.store.writing(job.path, self.token) as temporary:
+            with encoding(temporary, job.path, form) as writer:
+                yield writer
+            if self.manifest:
+                digest = sha256(temporary)
         if self.manifest:
-            self.manifest.add(job.path, manifest_line(job))
+            self.manifest.append(job.path, manifest_line(job), digest)
 
 
 def manifest_line(job: Job) -> Line:
@@ -296,7 +469,7 @@ def manifest_line(job: Job) -> Line:
     return {"index": job.index, **line, "checkpoint": made_by["sha256"]}
 
 
-class PipeSink:
+class PipeSink(Sink):
     """All clips one after the other into a pipe.
 
     Args:
@@ -307,12 +480,17 @@ class PipeSink:
         BrokenPipeError: the reader has gone.
     """
 
+    overlaps = False
+
     def __init__(self, stream: BinaryIO, kind: str) -> None:
         self.stream, self.kind = stream, kind
 
-    def has(self, job: Job) -> bool:
+    def has(self, jobs: Sequence[Job]) -> bool:
         """Never: what has gone into a pipe is gone."""
         return False
+
+    def elsewhere(self, manifest: Listing, token: str) -> PipeSink:
+        raise UsageError("a pipe belongs to one process: give --out a folder or a URL")
 
     @contextmanager
     def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:

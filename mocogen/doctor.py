@@ -121,9 +121,9 @@ def _devices() -> str:
 
 
 def _backends() -> str:
-    from .backends import NAMES
+    from .backends import CPU_ONLY, NAMES
 
-    there = [(name, _installed_version(name)) for name in NAMES]
+    there = [(name, _installed_version(CPU_ONLY.get(name, name))) for name in NAMES]
     return ", ".join(f"{name} {version}" for name, version in there if version)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,9 +12,12 @@ from typing import IO, Any
 
 from .errors import DiskFullError, MocogenError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""The errors of a full disk and of a full quota."""
+
 
 @contextmanager
-def write_errors(target: Path) -> Iterator[None]:
+def write_errors(target: Path | str) -> Iterator[None]:
     """Turn the system's errors of writing ``target`` into sentences.
 
     Raises:
@@ -23,9 +27,22 @@ def write_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        kind = DiskFullError if full else MocogenError
+        kind = DiskFullError if error.errno in NO_ROOM else MocogenError
         raise kind(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def sha256(path: Path) -> str:
+    """A file's hash in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def beside(target: Path, token: str) -> Path:
+    """The temporary name of a file that is to become ``target``.
+
+    It keeps the suffix, by which encoders choose their format, and starts with a dot.
+    """
+    return target.with_name(f".{target.stem}.{token}{target.suffix}")
 
 
 @contextmanager
@@ -33,8 +50,7 @@ def atomic_path(target: Path, token: str | None = None) -> Iterator[Path]:
     """A path beside ``target`` to write to; it becomes ``target`` when the block ends well.
 
     A block that raises leaves an older ``target`` as it was, and nothing beside it. Missing
-    parent folders are made. The temporary name keeps the suffix, by which encoders choose
-    their format, and starts with a dot.
+    parent folders are made.
 
     Args:
         target: the file to appear.
@@ -46,8 +62,7 @@ def atomic_path(target: Path, token: str | None = None) -> Iterator[Path]:
         DiskFullError: there is no room left.
         MocogenError: the folder cannot be made or written to.
     """
-    token = token or secrets.token_hex(4)
-    temporary = target.with_name(f".{target.stem}.{token}{target.suffix}")
+    temporary = beside(target, token or secrets.token_hex(4))
     try:
         with write_errors(target):
             if target.is_dir():

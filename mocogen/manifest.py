@@ -6,44 +6,88 @@ killed at any moment can go on from what the manifest says.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from .errors import MocogenError, UsageError
 from .files import lock, write_errors
 from .requests import STEERING
+from .stores import DISK, Store, UrlStore
 
 NAME = "manifest.jsonl"
 SETTINGS = ("checkpoint", "precision", "frames", "fps", "noise", "scale", *STEERING)
 """What all clips of a run share; a manifest with other values belongs to another run."""
 
+UPLOAD_EVERY, UPLOAD_SHARE = 30.0, 0.05
+"""Seconds between two uploads of a manifest, and the share of the time that they may take."""
+
 Line = dict[str, Any]
+
+
+class Listing(Protocol):
+    """Where finished clips are listed, by the names of their files."""
+
+    def digest(self, file: Path) -> str | None:
+        """The hash of a file that an earlier run has listed, or None."""
+
+    def append(self, file: Path, line: Line, digest: str) -> None:
+        """List a file that is whole, with its hash."""
+
+
+class Draft:
+    """Lines for a manifest that another process keeps.
+
+    Attributes:
+        lines: the arguments of every :meth:`append`.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[Path, Line, str]] = []
+
+    def digest(self, file: Path) -> str | None:
+        return None
+
+    def append(self, file: Path, line: Line, digest: str) -> None:
+        self.lines.append((file, line, digest))
 
 
 class Manifest:
     """The manifest of one folder, open for appending; a context manager.
+
+    What cannot grow in its place, an object in a store, grows on this machine's own disk and
+    is uploaded now and then, and at the end. A run that is killed in between makes the clips
+    since the last upload again.
 
     Args:
         path: the manifest file; made where it is missing.
         settings: the values of ``SETTINGS`` that this run has. None as a value: any, but for
             those of ``STEERING``, which a line names only where they are not the plain ones.
         resume: whether an older manifest is gone on with, or started anew.
+        store: where the folder is.
 
     Raises:
         UsageError: the older manifest belongs to a run with other settings.
         MocogenError: it is damaged, in use by another process, or cannot be written.
     """
 
-    def __init__(self, path: Path, settings: Line, resume: bool = True) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, settings: Line, resume: bool = True, store: Store = DISK
+    ) -> None:
+        self.path, self.store = path, store
         self.done: dict[str, Line] = {}
-        with write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = path.open("a+b")
+        self._cleanup = ExitStack()
+        self._uploaded = monotonic()
+        self._upload_took = 0.0
+        self._fresh = not resume
+        with self._cleanup, write_errors(store.shown(path)):
+            # Without a buffer, in which a line would wait that a full disk has refused.
+            self._file = self._cleanup.enter_context(self._local().open("a+b", buffering=0))
             lock(
                 self._file,
                 f"{path} is in use by another mocogen: wait for it, or use another folder",
@@ -52,53 +96,69 @@ class Manifest:
                 self._read(settings)
             else:
                 self._file.truncate(0)
+            self._cleanup = self._cleanup.pop_all()
+
+    def _local(self) -> Path:
+        """The file to append to: the manifest itself, or a copy of the object."""
+        if not isinstance(self.store, UrlStore):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return self.path
+        folder = tempfile.TemporaryDirectory(prefix="mocogen-")
+        local = Path(self._cleanup.enter_context(folder)) / NAME
+        if self.store.exists(self.path):
+            self.store.fetch(self.path, local)
+        return local
 
     def _read(self, settings: Line) -> None:
         self._file.seek(0)
         text = self._file.read()
         whole = text[: text.rfind(b"\n") + 1]
+        shown = self.store.shown(self.path)
         for number, raw in enumerate(whole.splitlines(), 1):
             try:
                 line = json.loads(raw)
                 name, _ = line["file"], line["sha256"]
             except (ValueError, KeyError, TypeError):
                 raise MocogenError(
-                    f"line {number} of {self.path} cannot be read: mend or remove the manifest"
+                    f"line {number} of {shown} cannot be read: mend or remove the manifest"
                 ) from None
             for key, wanted in settings.items():
                 found = line.get(key, STEERING.get(key))
                 if found != wanted and (wanted is not None or key in STEERING):
                     raise UsageError(
-                        f"{self.path} belongs to another run, with {key} {found} instead "
+                        f"{shown} belongs to another run, with {key} {found} instead "
                         f"of {wanted}: use another folder, or --no-resume to start it anew"
                     )
             self.done[name] = line
         # A line that was cut off while it was written is written again.
         self._file.truncate(len(whole))
 
-    def has(self, file: Path) -> bool:
-        """Whether a file is in the manifest, and there, and whole."""
-        line = self.done.get(self.name_of(file))
-        if line is None:
-            return False
-        try:
-            return sha256(file) == line["sha256"]
-        except OSError:
-            return False
+    def digest(self, file: Path) -> str | None:
+        line = self.done.get(self._name_of(file))
+        return None if line is None else str(line["sha256"])
 
-    def add(self, file: Path, line: Line) -> None:
-        """Append the line of a file that is whole."""
-        self.append(self.name_of(file), line, sha256(file))
-
-    def append(self, name: str, line: Line, digest: str) -> None:
-        """Append a line, unless the same one is there already."""
+    def append(self, file: Path, line: Line, digest: str) -> None:
+        """Append the line of a file that is whole, unless the same one is there already."""
+        name = self._name_of(file)
         full = {"file": name, **line, "sha256": digest}
         if self.done.get(name) != full:
-            with write_errors(self.path):
-                self._file.write(json.dumps(full).encode() + b"\n")
-                self._file.flush()
+            with write_errors(self.store.shown(self.path)):
+                text = json.dumps(full).encode() + b"\n"
+                while text:
+                    text = text[self._file.write(text) :]
+            self._fresh = True
+            if monotonic() - self._uploaded > max(UPLOAD_EVERY, self._upload_took / UPLOAD_SHARE):
+                self._upload()
 
-    def name_of(self, file: Path) -> str:
+    def _upload(self) -> None:
+        if not self._fresh or not isinstance(self.store, UrlStore):
+            return
+        started = monotonic()
+        self.store.put(Path(str(self._file.name)), self.path)
+        self._uploaded, self._fresh = monotonic(), False
+        self._upload_took = self._uploaded - started
+
+    def _name_of(self, file: Path) -> str:
         """How the manifest calls a file: its path from the manifest's folder."""
         return Path(os.path.relpath(file, self.path.parent)).as_posix()
 
@@ -111,10 +171,5 @@ class Manifest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-
-
-def sha256(path: Path) -> str:
-    """A file's hash in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        with self._cleanup:
+            self._upload()

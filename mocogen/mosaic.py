@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .batch import enlarge
+from .batch import enlarged
 from .errors import UsageError
 from .provenance import Record
 from .requests import Seeds
@@ -184,7 +184,8 @@ def write(
     form = ClipFormat(frames, canvas.height, canvas.width, fps, made_by)
     with open_clip(path, form) as writer:
         for block in model.side_by_side(mosaic.clips, moments):
-            flat = enlarge(block.reshape(-1, *block.shape[2:]), scale)
+            parts = enlarged(block.reshape(-1, *block.shape[2:]), scale)
+            flat = np.concatenate(list(parts))
             writer.write(canvas.filled(flat.reshape(*block.shape[:2], *flat.shape[1:])))
             on_frames(len(block))
     return replace(form, fps=kind.real_fps(frames, fps))

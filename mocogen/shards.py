@@ -11,17 +11,18 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from .batch import Job, manifest_line, template_fields
+from .batch import Job, Sink, manifest_line, template_fields
 from .errors import UsageError
-from .files import atomic_path, write_errors
-from .manifest import Line, Manifest
+from .files import write_errors
+from .manifest import Line, Listing
 from .provenance import dumps
-from .video import WRITERS, ClipFormat, ClipWriter
+from .stores import DISK, Disk, Store
+from .video import ClipFormat, ClipWriter, encoding
 
 KINDS = ("mp4", "npy")
 
@@ -56,75 +57,97 @@ def _key(job: Job) -> str:
     return f"{clip.content_seed:06d}-{clip.motion_seed:06d}"
 
 
-class ShardSink:
-    """Puts clips into shards; a context manager, since the last shard ends with the batch.
+class ShardSink(Sink):
+    """Puts clips into shards; a shard is there when the next one begins, or the batch ends.
 
     Args:
         template: path of a shard, with ``{shard}`` in it.
         size: clips in a shard: clip ``index`` is in shard ``index // size``.
         kind: one of ``KINDS``.
         manifest: lists the clips of finished shards.
+        store: where the shards are.
+        token: a part of the temporary names, as in :class:`mocogen.batch.FileSink`.
     """
 
-    def __init__(self, template: str, size: int, kind: str, manifest: Manifest) -> None:
-        self.template, self.size, self.kind, self.manifest = template, size, kind, manifest
+    def __init__(
+        self,
+        template: str,
+        size: int,
+        kind: str,
+        manifest: Listing,
+        store: Store = DISK,
+        token: str | None = None,
+    ) -> None:
+        self.template, self.size, self.kind = template, size, kind
+        self.manifest: Listing = manifest
+        self.store, self.token = store, token or "part"
         self._number: int | None = None
         self._shard = ExitStack()
-        self._lines: list[tuple[str, Line, str]] = []
+        self._lines: list[tuple[Path, Line, str]] = []
 
-    def path(self, number: int) -> Path:
-        return Path(self.template.format(shard=number))
+    def group(self, job: Job) -> int:
+        return job.index // self.size
 
-    def has(self, job: Job) -> bool:
-        """Whether a job's shard is there, and the job's clip is listed in the manifest."""
-        shard = self.path(job.index // self.size)
-        return shard.exists() and self._member(shard, job) in self.manifest.done
+    def place(self, job: Job) -> Path:
+        return Path(self.template.format(shard=self.group(job)))
+
+    def name(self, job: Job) -> Path:
+        return self.place(job) / f"{_key(job)}.{self.kind}"
+
+    def has(self, jobs: Sequence[Job]) -> bool:
+        """Whether the manifest lists all of a shard's clips, and the shard is there and whole."""
+        wanted = {self.name(job).name: self.manifest.digest(self.name(job)) for job in jobs}
+        return None not in wanted.values() and self.store.whole(
+            self.place(jobs[0]), lambda path: _digests(path, self.kind) == wanted
+        )
 
     @contextmanager
     def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:
-        number = job.index // self.size
-        if number != self._number:
+        if self.group(job) != self._number:
             self._finish()
-            self._begin(number)
-        shard = self.path(number)
-        name = _key(job)
-        clip = shard.with_name(f".{shard.stem}.clip.{self.kind}")
+            self._begin(job)
+        place, name = self.place(job), self.name(job)
+        clip = self._temporary.with_suffix(f".{self.kind}")
         try:
-            with write_errors(shard):
-                writer = WRITERS[f".{self.kind}"](clip, form)
-                yield writer
-                writer.close()
+            with write_errors(self.store.shown(place)):
+                with encoding(clip, name, form) as writer:
+                    yield writer
                 content = clip.read_bytes()
-                self._add(f"{name}.{self.kind}", content)
-                self._add(f"{name}.json", dumps(job.made_by).encode())
+                self._add(name.name, content)
+                self._add(f"{name.stem}.json", dumps(job.made_by).encode())
         finally:
             clip.unlink(missing_ok=True)
         digest = hashlib.sha256(content).hexdigest()
-        self._lines.append((self._member(shard, job), manifest_line(job), digest))
+        self._lines.append((name, manifest_line(job), digest))
 
-    def _member(self, shard: Path, job: Job) -> str:
-        return f"{self.manifest.name_of(shard)}/{_key(job)}.{self.kind}"
+    def elsewhere(self, manifest: Listing, token: str) -> ShardSink:
+        # A process elsewhere is in another folder.
+        on_disk = isinstance(self.store, Disk)
+        template = str(Path(self.template).absolute()) if on_disk else self.template
+        return ShardSink(template, self.size, self.kind, manifest, self.store, token)
 
-    def _begin(self, number: int) -> None:
-        self._number = number
-        temporary = self._shard.enter_context(atomic_path(self.path(number), "part"))
-        self._tar = self._shard.enter_context(tarfile.open(temporary, "w"))  # noqa: SIM115
+    def discard(self, job: Job, token: str) -> None:
+        super().discard(job, token)
+        self.store.discard(self.place(job).with_suffix(f".{self.kind}"), token)
+
+    def _begin(self, job: Job) -> None:
+        writing = self.store.writing(self.place(job), self.token)
+        self._temporary = self._shard.enter_context(writing)
+        self._tar = self._shard.enter_context(tarfile.open(self._temporary, "w"))  # noqa: SIM115
+        self._number = self.group(job)
 
     def _finish(self) -> None:
         """Give the shard its name; only then are its clips done."""
+        lines, self._lines, self._number = self._lines, [], None
         self._shard.close()
-        for name, line, digest in self._lines:
+        for name, line, digest in lines:
             self.manifest.append(name, line, digest)
-        self._lines = []
 
     def _add(self, name: str, content: bytes) -> None:
         # No owner and no time: the same clips make the same bytes.
         entry = tarfile.TarInfo(name)
         entry.size = len(content)
         self._tar.addfile(entry, io.BytesIO(content))
-
-    def __enter__(self) -> ShardSink:
-        return self
 
     def __exit__(
         self,
@@ -136,3 +159,16 @@ class ShardSink:
             self._finish()
         else:
             self._shard.__exit__(kind, error, trace)
+
+
+def _digests(path: Path, kind: str) -> dict[str, str]:
+    """The hashes of a shard's clips by their names; none where it is no whole archive."""
+    found = {}
+    try:
+        with tarfile.open(path) as tar:
+            for entry in tar:
+                if entry.name.endswith(f".{kind}") and (content := tar.extractfile(entry)):
+                    found[entry.name] = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+    except (tarfile.TarError, EOFError):
+        return {}
+    return found

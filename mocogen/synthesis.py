@@ -61,21 +61,16 @@ class Clip:
         return steering.codes_needed(self.frames, self.speed, self.loop)
 
 
-class Model:
-    """A motion network and an image generator, ready to sample on one device.
-
-    Made by :func:`mocogen.load`. Sampling is in eval mode and has no random state: a clip
-    depends on its request and the checkpoint alone.
+class Blueprint:
+    """What can be asked of a checkpoint; its networks may be elsewhere.
 
     Attributes:
         spec: what the checkpoint says of itself.
-        backend: what computes the networks.
         sha256: hash of the checkpoint file, or None for networks that came from elsewhere.
     """
 
-    def __init__(self, spec: ModelSpec, backend: Backend, sha256: str | None = None) -> None:
+    def __init__(self, spec: ModelSpec, sha256: str | None = None) -> None:
         self.spec = spec
-        self.backend = backend
         self.sha256 = sha256
 
     def clip(
@@ -140,6 +135,21 @@ class Model:
                 "noise mode feedback draws noise for the first frame alone: the motion of one "
                 "clip cannot walk, but stations side by side can"
             )
+
+
+class Model(Blueprint):
+    """A motion network and an image generator, ready to sample on one device.
+
+    Made by :func:`mocogen.load`. Sampling is in eval mode and has no random state: a clip
+    depends on its request and the checkpoint alone.
+
+    Attributes:
+        backend: what computes the networks.
+    """
+
+    def __init__(self, spec: ModelSpec, backend: Backend, sha256: str | None = None) -> None:
+        super().__init__(spec, sha256)
+        self.backend = backend
 
     def sample(
         self,

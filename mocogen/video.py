@@ -391,27 +391,35 @@ def writer_for(path: Path) -> type[ClipWriter]:
 
 
 @contextmanager
-def open_clip(path: Path, form: ClipFormat, token: str | None = None) -> Iterator[ClipWriter]:
-    """A writer for ``path``; the file is there when the block has ended well, and only then.
+def encoding(temporary: Path, path: Path, form: ClipFormat) -> Iterator[ClipWriter]:
+    """A writer to ``temporary`` in the format of ``path``, closed when the block ends well.
 
-    Args:
-        token: a part of the temporary name, as in :func:`mocogen.files.atomic_path`.
+    Raises:
+        UsageError: unknown suffix, or more frames than the format can hold.
+        MocogenError: the encoder failed.
+    """
+    kind = writer_for(path)
+    kind.check(form)
+    try:
+        writer = kind(temporary, form)
+        yield writer
+        writer.close()
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, MocogenError):
+            raise
+        raise MocogenError(f"cannot encode {path}: {error}") from error
+
+
+@contextmanager
+def open_clip(path: Path, form: ClipFormat) -> Iterator[ClipWriter]:
+    """A writer for ``path``; the file is there when the block has ended well, and only then.
 
     Raises:
         UsageError: unknown suffix, or more frames than the format can hold.
         MocogenError: the folder is unwritable, the disk is full or the encoder failed.
     """
-    kind = writer_for(path)
-    kind.check(form)
-    with atomic_path(path, token) as temporary:
-        try:
-            writer = kind(temporary, form)
-            yield writer
-            writer.close()
-        except (ValueError, RuntimeError) as error:
-            if isinstance(error, MocogenError):
-                raise
-            raise MocogenError(f"cannot encode {path}: {error}") from error
+    with atomic_path(path) as temporary, encoding(temporary, path, form) as writer:
+        yield writer
 
 
 @contextmanager

@@ -1,10 +1,13 @@
 """Many clips: what is asked for, what is kept, and what a killed run leaves behind."""
 
+import io
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 
 import mocogen
-from mocogen import UsageError, batch, manifest, video
+from mocogen import UsageError, batch, files, manifest, video
 from mocogen.errors import DiskFullError, MocogenError
 from mocogen.requests import Request, Seeds, from_lines, part_of
 
@@ -107,7 +110,7 @@ def test_a_batch_lists_its_files_with_their_hashes(run, tiny: Path, tmp_path: Pa
     lines = [json.loads(text) for text in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert [line["seed"] for line in lines] == [3, 4, 5, 6, 7]
     for line in lines:
-        assert manifest.sha256(tmp_path / line["file"]) == line["sha256"]
+        assert files.sha256(tmp_path / line["file"]) == line["sha256"]
         assert line["file"] == f"{line['action']}/{line['seed']:03d}.mp4"
         assert (line["frames"], line["fps"], len(line["checkpoint"])) == (6, 20.0, 64)
 
@@ -277,7 +280,137 @@ def test_what_cannot_be_written_is_told_before_all_frames_are_made(
     with pytest.raises(error, match=r"cannot write|too wide"):  # noqa: PT012 - either may raise
         outcome = next(batch.render(model, batch.plan(model, [asked], {}), batch.FileSink()))
         raise outcome.error or AssertionError
-    assert len(blocks) <= 1
+    assert len(blocks) <= batch.AHEAD + 2
+
+
+def test_a_disk_that_is_really_full(run, tiny: Path, tmp_path: Path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", str(small)]
+    try:
+        made = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        made = False
+    if not made:
+        pytest.skip("a small disk cannot be mounted here: it takes root on Linux")
+    try:
+        common = ("--checkpoint", tiny, "--count", 12, "--frames", 16, "--seed", 0)
+        out = ("--out", "small/{seed}.gif")
+        full = run("sample", *common, *out)
+        assert full.returncode == 1
+        (stopped,) = re.findall(
+            r"^mocogen: cannot write small/(\d+)\.gif: No space left on device$", full.stderr
+        )
+        whole = {f"{seed}.gif" for seed in range(int(stopped))}
+        assert contents(small).keys() == whole | {"manifest.jsonl"}
+        assert 1 <= len(whole) < 12
+        subprocess.run(["mount", "-o", "remount,size=1m", str(small)], check=True)
+        again = run("sample", *common, *out)
+        assert f"{stopped} were there" in again.stderr
+        assert run("sample", *common, "--out", "calm/{seed}.gif").returncode == 0
+        assert contents(small) == contents(tmp_path / "calm")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_ctrl_c_leaves_whole_clips_that_are_listed(tiny: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny), "--quiet"]
+    command += ["--count", "5000", "--frames", "40", "--seed", "0", "--out", "{seed}.gif"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        deadline = time.time() + 60
+        while len(list(tmp_path.glob("[0-9]*.gif"))) < 5 and time.time() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr
+        assert process.stderr.read() == b""
+    assert process.returncode == 130
+    lines = [json.loads(text) for text in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    assert {line["file"] for line in lines} | {"manifest.jsonl"} == contents(tmp_path).keys()
+    for line in lines:
+        assert files.sha256(tmp_path / line["file"]) == line["sha256"]
+
+
+def test_frames_are_made_while_others_are_written(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = mocogen.load(tiny, "cpu")
+    blocks = []
+    second = threading.Event()
+    images = model.backend.images
+
+    def counted(latents: np.ndarray) -> np.ndarray:
+        blocks.append(len(latents))
+        if len(blocks) == 2:
+            second.set()
+        return images(latents)
+
+    write = video.NpyWriter.write
+    overlapped = []
+
+    def slow(self: video.NpyWriter, frames: np.ndarray) -> None:
+        overlapped.append(second.wait(timeout=10))
+        write(self, frames)
+
+    monkeypatch.setattr(model.backend, "images", counted)
+    monkeypatch.setattr(video.NpyWriter, "write", slow)
+    size = model.backend.blocks.images
+    asked = Request(frames=20 * size, out=f"{tmp_path}/clip.npy")
+    (outcome,) = batch.render(model, batch.plan(model, [asked], {}), batch.FileSink())
+    assert outcome.error is None
+    assert overlapped[0], "the second block was not begun before the first was written"
+    assert np.array_equal(np.load(tmp_path / "clip.npy"), model.sample(20 * size, seed=0))
+
+
+def test_frames_do_not_pile_up_ahead_of_a_slow_writer(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = mocogen.load(tiny, "cpu")
+    made, lead = [0], []
+    images = model.backend.images
+
+    def counted(latents: np.ndarray) -> np.ndarray:
+        made[0] += 1
+        return images(latents)
+
+    def slow(self: video.NpyWriter, frames: np.ndarray) -> None:
+        time.sleep(0.01)
+        lead.append(made[0] - len(lead))
+
+    monkeypatch.setattr(model.backend, "images", counted)
+    monkeypatch.setattr(video.NpyWriter, "write", slow)
+    asked = Request(frames=30 * model.backend.blocks.images, out=f"{tmp_path}/clip.npy")
+    list(batch.render(model, batch.plan(model, [asked], {}), batch.FileSink()))
+    assert 1 < max(lead) <= batch.AHEAD + 2
+
+
+def test_a_batch_that_is_left_drops_the_clip_in_hand(tiny: Path, tmp_path: Path):
+    model = mocogen.load(tiny, "cpu")
+    requests = [Request(seed=s, index=s, frames=40, out=f"{tmp_path}/{s}.gif") for s in range(99)]
+    with manifest.Manifest(tmp_path / "manifest.jsonl", {}) as kept:
+        done = batch.render(model, batch.plan(model, requests, {}), batch.FileSink(kept))
+        next(done)
+        done.close()
+    listed = (tmp_path / "manifest.jsonl").read_text().splitlines()
+    assert {json.loads(line)["file"] for line in listed} == contents(tmp_path).keys() - {
+        "manifest.jsonl"
+    }
+    assert 1 <= len(listed) < 20
+
+
+def test_the_bar_tells_the_speed_and_fits_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    from mocogen.cli import report
+
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    show = report.Report(100, 48, as_json=False, quiet=False)
+    show.kept = 20
+    with show.progress() as on_frames:
+        on_frames(960)
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue()).replace("\r", "\n")
+    assert re.search(r" 25% 960/3840 0 clips/s, [\d.e+]+ frames/s -:--:--$", last, re.M)
 
 
 def piped(tiny: Path, *words: str) -> bytes:
@@ -319,6 +452,9 @@ def test_a_reader_that_leaves_early_is_no_drama(tiny: Path):
         (("--seeds-from", "nowhere.jsonl", "--out", "x/"), "cannot read --seeds-from"),
         (("--seeds-from", "-", "--out", "one.gif"), "all clips cannot all be one.gif"),
         (("--if-exists", "ask"), "overwrite, skip, error"),
+        (("--engine", "spark"), "local, ray"),
+        (("--num-workers", "2"), "add --engine ray"),
+        (("--out", "nowhere://x/{seed}.gif", "--count", "2"), "no protocol that fsspec knows"),
     ],
 )
 def test_options_that_do_not_go_together(run, words: tuple[str, ...], said: str):
@@ -368,6 +504,60 @@ def test_shards_of_killed_runs_and_of_parts_are_the_same(tiny: Path, tmp_path: P
     for k in ("1/2", "2/2"):
         assert start("parts", "--shard-of", k).wait(timeout=120) == 0
     assert contents(tmp_path / "parts") == calm
+
+
+def test_a_shard_with_a_part_of_its_lines_is_made_anew(run, tiny: Path, tmp_path: Path):
+    """As after a kill between the first line of a shard and its last."""
+    command = ("sample", "--checkpoint", tiny, "--count", 6, "--frames", 3, "--seed", 0)
+    command += ("--shards", "{shard}.tar", "--shard-size", 3)
+    assert run(*command).returncode == 0
+    before = contents(tmp_path)
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:4]))
+    again = run(*command)
+    assert "3 were there" in again.stderr
+    assert contents(tmp_path) == before
+    (tmp_path / "0.tar").write_bytes(before["0.tar"][:1024])
+    assert "3 were there" in run(*command).stderr
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (['{"seed": 1}', '{"seed": 1, "frames": 3}'], "clips 0 and 1 of the batch would both be"),
+        (['{"seed": 1, "out": "{foo}.gif"}', '{"seed": 2}'], "request 1: cannot read the fields"),
+        (['{"seed": 1}', '{"seed": 2, "out": "b.avi"}'], "request 2: b.avi has unknown suffix"),
+        (['{"seed": 1}', '{"seed": 2, "out": "s3://b/b.gif"}'], "request 2: in archives and at"),
+        (['{"seed": 1}', '{"seed": 2, "action": "fly"}'], "unknown action 'fly'"),
+    ],
+)
+def test_requests_whose_clips_cannot_be_told_apart_or_written(
+    tiny: Path, lines: list[str], said: str
+):
+    out = "{seed}.gif"
+    asked = batch.own_paths(from_lines(lines, Request(out=out)), out, apart=True)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        list(batch.distinct(batch.plan(mocogen.load(tiny, "cpu"), asked, {}), batch.FileSink()))
+
+
+def test_archives_take_no_paths_of_single_requests():
+    with pytest.raises(UsageError, match="request 1: in archives and at URLs"):
+        list(batch.own_paths([Request(out="a.gif")], "{seed}.gif", apart=False))
+
+
+def test_a_file_of_requests_is_checked_before_the_first_clip(run, tiny: Path, tmp_path: Path):
+    (tmp_path / "jobs.jsonl").write_text('{"seed": 1}\n{"seed": 2, "action": "fly"}')
+    done = run("sample", "--checkpoint", tiny, "--seeds-from", "jobs.jsonl", "--out", "{seed}.gif")
+    assert done.returncode == 2
+    assert "unknown action 'fly'" in done.stderr
+    assert not list(tmp_path.glob("*.gif"))
+
+
+@pytest.mark.parametrize("out", ["{seed:e}.gif", "{action}.gif", "{index!r:.1}.gif"])
+def test_names_that_do_not_tell_clips_apart(out: str):
+    with pytest.raises(UsageError):
+        batch.check_template(out, 2)
 
 
 @pytest.mark.parametrize(

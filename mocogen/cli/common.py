@@ -17,8 +17,10 @@ from ..spec import NOISE_MODES
 from . import complete
 
 if TYPE_CHECKING:
+    from ..backends import Tensors
     from ..mosaic import Mosaic
     from ..requests import Request
+    from ..spec import ModelSpec
     from ..synthesis import Model
 
 Checkpoint = Annotated[
@@ -85,6 +87,34 @@ def check_source(checkpoint: str | None, generator: Path | None, motion: Path | 
         raise UsageError("--motion needs the image generator that belongs to it: add --generator")
 
 
+def read_networks(
+    checkpoint: str | None,
+    generator: Path | None,
+    motion: Path | None,
+    device: str,
+    backend: str,
+    precision: str = "fp32",
+) -> tuple[ModelSpec, Tensors, str, dict[str, Any]]:
+    """The networks that the options name, their hash, and those options for a clip's record.
+
+    What computes the networks is in the record only where it was asked for: ``auto`` makes
+    the clip again on a machine without it, too, within one grey level.
+    """
+    asked = {"device": device, "backend": backend, "precision": precision}
+    computing = {key: value for key, value in asked.items() if value not in ("auto", "fp32")}
+    if generator is None:
+        from .. import checkpoint as own
+
+        name = DEFAULT if checkpoint is None else checkpoint
+        path = own.find(name)
+        return *own.read(path), own.sha256(path), {"checkpoint": name, **computing}
+    from .. import foreign
+
+    source = {"generator": str(generator), "motion": str(motion) if motion else None}
+    pair = foreign.read_pair(generator, motion)
+    return *pair, foreign.pair_sha256(generator, motion), source | computing
+
+
 def load_model(
     checkpoint: str | None,
     generator: Path | None,
@@ -93,27 +123,13 @@ def load_model(
     backend: str,
     precision: str = "fp32",
 ) -> tuple[Model, dict[str, Any]]:
-    """The model that the options name, and those options for a clip's record.
-
-    What computes the networks is in the record only where it was asked for: ``auto`` makes
-    the clip again on a machine without it, too, within one grey level.
-    """
-    from .. import synthesis
-
-    asked = {"device": device, "backend": backend, "precision": precision}
-    computing = {key: value for key, value in asked.items() if value not in ("auto", "fp32")}
-    if generator is None:
-        name = DEFAULT if checkpoint is None else checkpoint
-        model = synthesis.load(name, device, backend, precision)
-        return model, {"checkpoint": name, **computing}
-    from .. import foreign
+    """The model that the options name, and those options for a clip's record."""
     from ..backends import open_backend
+    from ..synthesis import Model
 
-    spec, tensors = foreign.read_pair(generator, motion)
-    networks = open_backend(backend, device, spec, tensors, precision)
-    model = synthesis.Model(spec, networks, foreign.pair_sha256(generator, motion))
-    source = {"generator": str(generator), "motion": str(motion) if motion else None}
-    return model, source | computing
+    named = (checkpoint, generator, motion, device, backend, precision)
+    spec, tensors, sha256, source = read_networks(*named)
+    return Model(spec, open_backend(backend, device, spec, tensors, precision), sha256), source
 
 
 def write_mosaic(

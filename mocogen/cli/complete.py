@@ -55,7 +55,8 @@ def devices(incomplete: str) -> list[str]:
 
 def backends(incomplete: str) -> list[str]:
     """The backends that are installed."""
-    from ..backends import NAMES
+    from ..backends import CPU_ONLY, NAMES
 
-    there = [n for n in NAMES if n == "auto" or importlib.util.find_spec(n) is not None]
+    packages = {"auto": "mocogen", **CPU_ONLY}
+    there = [n for n in NAMES if importlib.util.find_spec(packages.get(n, n)) is not None]
     return [name for name in there if name.startswith(incomplete)]

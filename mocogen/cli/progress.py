@@ -25,3 +25,27 @@ def frames_bar(total: int | None, verb: str = "sampling") -> Iterator[Callable[[
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(verb, total=total)
         yield lambda frames: progress.advance(task, frames)
+
+
+Show = Callable[[int, int | None, str], None]
+"""Takes the frames made, of how many (or None), and how fast in words."""
+
+
+@contextmanager
+def batch_bar() -> Iterator[Show]:
+    """A bar over the frames of a batch, whose number may change; yields what to call.
+
+    It fits into 80 columns.
+    """
+    columns = (
+        BarColumn(bar_width=16),
+        TaskProgressColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("sampling", total=None, speed="")
+        yield lambda made, total, speed: progress.update(
+            task, completed=made, total=total, speed=speed
+        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import common
 
 if TYPE_CHECKING:
-    from ..batch import Outcome
+    from ..batch import Outcome, Sink
 
 
 class Report:
@@ -29,7 +29,7 @@ class Report:
     def skipped(self, _: object) -> None:
         self.kept += 1
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: Outcome, sink: Sink) -> None:
         if outcome.error is not None:
             if self.total == 1:
                 raise outcome.error
@@ -38,9 +38,9 @@ class Report:
             return
         self.done += 1
         if self.as_json:
-            print(json.dumps(_fields(outcome)), flush=True)
+            print(json.dumps(_fields(outcome, _shown(outcome, sink))), flush=True)
         elif self.total == 1 and not self.quiet:
-            common.say(_line(outcome))
+            common.say(_line(outcome, _shown(outcome, sink)))
 
     @contextmanager
     def progress(self) -> Iterator[Any]:
@@ -48,14 +48,16 @@ class Report:
         if self.quiet:
             yield lambda _: None
         elif sys.stderr.isatty() and (self.total is None or self.total * self.frames >= 500):
-            from .progress import frames_bar
+            from .progress import batch_bar
 
-            with frames_bar(self.total * self.frames if self.total else None) as advance:
+            with batch_bar() as show:
 
                 def count(frames: int) -> None:
                     self.made += frames
-                    advance(frames)
+                    total = (self.total - self.kept) * self.frames if self.total else None
+                    show(self.made, total, self._speed(self._seconds()))
 
+                count(0)
                 yield count
         else:
             yield self._count_and_tell
@@ -65,12 +67,17 @@ class Report:
         now = perf_counter()
         if now - self._told >= every:
             self._told = now
-            common.say(self._rates(now))
+            common.say(self._rates())
 
-    def _rates(self, now: float) -> str:
-        seconds = max(now - self._started, 1e-9)
-        line = f"{self.done} clips, {self.made} frames in {seconds:.1f} s"
-        line += f" ({self.done / seconds:.3g} clips/s, {self.made / seconds:.3g} frames/s)"
+    def _seconds(self) -> float:
+        return max(perf_counter() - self._started, 1e-9)
+
+    def _speed(self, seconds: float) -> str:
+        return f"{self.done / seconds:.3g} clips/s, {self.made / seconds:.3g} frames/s"
+
+    def _rates(self) -> str:
+        seconds = self._seconds()
+        line = f"{self.done} clips, {self.made} frames in {seconds:.1f} s ({self._speed(seconds)})"
         if self.total and self.done and (left := self.total - self.kept - self.done):
             line += f", {left} left, about {left * seconds / self.done:.0f} s"
         return line
@@ -78,7 +85,7 @@ class Report:
     def summary(self, out: str) -> None:
         if self.quiet or self.total == 1:
             return
-        line = self._rates(perf_counter())
+        line = self._rates()
         if self.kept:
             line += f"; {self.kept} were there"
         if self.failed:
@@ -86,11 +93,15 @@ class Report:
         common.say(f"{line}: {out}")
 
 
-def _line(outcome: Outcome) -> str:
+def _shown(outcome: Outcome, sink: Sink) -> str:
+    return sink.store.shown(sink.name(outcome.job))
+
+
+def _line(outcome: Outcome, file: str) -> str:
     made_by = outcome.job.made_by
     action = f", {made_by['action']}" if made_by["action"] else ""
     return (
-        f"{outcome.job.path}: {_seeds(outcome)}{action}, {made_by['frames']} frames, "
+        f"{file}: {_seeds(outcome)}{action}, {made_by['frames']} frames, "
         f"{outcome.size}x{outcome.size}, {outcome.fps:.4g} frames/s"
     )
 
@@ -102,10 +113,10 @@ def _seeds(outcome: Outcome) -> str:
     return f"content seed {clip.content_seed}, motion seed {clip.motion_seed}"
 
 
-def _fields(outcome: Outcome) -> dict[str, Any]:
+def _fields(outcome: Outcome, file: str) -> dict[str, Any]:
     return {
         **outcome.job.made_by,
-        "file": str(outcome.job.path),
+        "file": file,
         "index": outcome.job.index,
         "width": outcome.size,
         "height": outcome.size,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,11 +18,14 @@ from ..spec import NOISE_MODES
 from . import common, complete
 
 if TYPE_CHECKING:
+    from ..batch import Render
     from ..manifest import Manifest
-    from ..synthesis import Model
+    from ..stores import Store
+    from ..synthesis import Blueprint
 
 IF_EXISTS = ("overwrite", "skip", "error")
 BATCH = "Many clips"
+ENGINES = ("local", "ray")
 
 
 def sample(
@@ -114,6 +118,23 @@ def sample(
             help="For files that no manifest lists: overwrite, skip, error.", rich_help_panel=BATCH
         ),
     ] = "overwrite",
+    engine: Annotated[
+        str,
+        typer.Option(help="local, or ray: the cores or GPUs of a cluster.", rich_help_panel=BATCH),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="The Ray cluster: auto, local or an address. \\[default: auto]",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    num_workers: Annotated[
+        int | None,
+        typer.Option(
+            help="How many of the cluster's cores or GPUs. \\[default: all]", rich_help_panel=BATCH
+        ),
+    ] = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
@@ -137,49 +158,81 @@ def sample(
     both = None if content_seed is None else motion_seed
     wanted = _wanted(seed, count, seeds, seeds_from, both)
     piped = out == "-"
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine}: use one of {', '.join(ENGINES)}")
+    if engine == "local" and (address is not None or num_workers is not None):
+        raise UsageError("--address and --num-workers belong to a cluster: add --engine ray")
+    from ..stores import DISK, open_store
+
+    store, where = open_store(shards or out)
     if shards is not None:
         from ..shards import check_shards
 
-        check_shards(shards, shard_size, form)
+        check_shards(where, shard_size, form)
         defaults = replace(defaults, out="{seed:06d}." + form)
     elif piped:
         _check_pipe(form, wanted, as_json)
     else:
         from ..batch import check_template
 
-        defaults = replace(defaults, out=check_template(out, len(wanted) if wanted else None))
+        where = check_template(where, len(wanted) if wanted else None, store)
+        defaults = replace(defaults, out=where)
     unit = shard_size if shards else 1
     requests, total = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
-    model, source = common.load_model(checkpoint, generator, motion, device, backend, precision)
-    if piped:
-        source["format"] = form
-    from ..batch import FileSink, PipeSink, Sink, plan, remaining, render
+    from .. import batch
+    from ..batch import FileSink, PipeSink, Sink, distinct, own_paths, plan, remaining
     from .report import Report
 
+    named = (checkpoint, generator, motion, device, backend, precision)
     show = Report(total, frames, as_json, quiet)
-    where = shards or defaults.out
     with ExitStack() as stack:
+        model: Blueprint
+        render: Render
+        if engine == "ray":
+            from ..cluster import Cluster, Networks
+
+            spec, tensors, sha256, source = common.read_networks(*named)
+            networks = Networks(spec, tensors, sha256, device, backend, precision)
+            cluster = stack.enter_context(Cluster(networks, address or "auto", num_workers))
+            model, render = networks.blueprint, partial(cluster.render, total=total)
+        else:
+            opened, source = common.load_model(*named)
+            model, render = opened, partial(batch.render, opened)
+        if piped:
+            source["format"] = form
         manifest = None
         if shards is not None or (total != 1 and not piped):
             settings = None if seeds_from else defaults
-            manifest = stack.enter_context(_manifest(model, where, settings, resume))
+            listed = _manifest(model, precision, where, settings, resume, store)
+            manifest = stack.enter_context(listed)
         sink: Sink
         if shards is not None and manifest is not None:
             from ..shards import ShardSink
 
-            sink = stack.enter_context(ShardSink(shards, shard_size, form, manifest))
+            sink = ShardSink(where, shard_size, form, manifest, store)
         elif piped:
             sink = PipeSink(sys.stdout.buffer, form)
         else:
-            sink = FileSink(manifest)
+            sink = FileSink(manifest, store)
+        stack.enter_context(sink)
+        if seeds_from and not piped:
+            apart = shards is None and store is DISK
+            requests = own_paths(requests, defaults.out, apart)
         jobs = plan(model, requests, source)
         if not piped:
+            if seeds_from:
+                jobs = distinct(jobs, sink)
+            if seeds_from and total is not None:
+                # A file is checked as a whole before the first clip is made.
+                jobs = iter(list(jobs))
             jobs = remaining(jobs, sink, if_exists, show.skipped)
         on_frames = stack.enter_context(show.progress())
-        for outcome in render(model, jobs, sink, on_frames):
-            show.finished(outcome)
-    show.summary(where)
+        # Closed ahead of the manifest, in which the clip in hand may still be listed.
+        made = stack.enter_context(closing(render(jobs, sink, on_frames)))
+        for outcome in made:
+            show.finished(outcome, sink)
+    show.summary(shards or out)
     if show.failed:
         raise typer.Exit(1)
 
@@ -271,12 +324,19 @@ def _requests(
     return [asked[i] for i in mine], len(mine)
 
 
-def _manifest(model: Model, out: str, defaults: Request | None, resume: bool) -> Manifest:
+def _manifest(
+    model: Blueprint,
+    precision: str,
+    out: str,
+    defaults: Request | None,
+    resume: bool,
+    store: Store,
+) -> Manifest:
     """The manifest of the folder that all clips have in common."""
     from .. import manifest
     from ..batch import home
 
-    settings: dict[str, Any] = {"checkpoint": model.sha256, "precision": model.backend.precision}
+    settings: dict[str, Any] = {"checkpoint": model.sha256, "precision": precision}
     if defaults is not None:
         settings |= {
             "frames": defaults.frames,
@@ -284,4 +344,4 @@ def _manifest(model: Model, out: str, defaults: Request | None, resume: bool) ->
             "noise": defaults.noise or model.spec.noise_mode,
             "scale": defaults.scale,
         } | {key: getattr(defaults, key) for key in STEERING}
-    return manifest.Manifest(home(out) / manifest.NAME, settings, resume)
+    return manifest.Manifest(home(out) / manifest.NAME, settings, resume, store)

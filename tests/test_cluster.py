@@ -1,0 +1,77 @@
+"""A batch on a Ray cluster: the same files as those of one process, though a node dies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .test_batch import contents
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'mocogen[ray]'")
+
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster of one node of one core, on this machine."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Each process of a node would take a thread pool for every core of the machine.
+        patch.setenv("OMP_NUM_THREADS", "1")
+        head = {**NODE, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+def start(tiny: Path, folder: Path, *words: str, **pipes: Any) -> subprocess.Popen[str]:
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny), *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, text=True, env=environment, **pipes)
+
+
+def test_a_batch_survives_the_death_of_a_node(cluster: Any, tiny: Path, tmp_path: Path):
+    batch = ("--count", "96", "--frames", "48", "--seed", "0", "--out", "{action}/{seed:03d}.gif")
+    alone, spread = tmp_path / "alone", tmp_path / "spread"
+    assert start(tiny, alone, *batch, "--quiet").wait(timeout=120) == 0
+    second = cluster.add_node(**NODE)
+    words = (*batch, "--engine", "ray", "--address", cluster.address)
+    many = start(tiny, spread, *words, stderr=subprocess.PIPE)
+    deadline = time.time() + 120
+    # Two cores have four ranges in hand and at most twice as many are cut: 12 clips each.
+    while len({int(clip.stem) // 12 for clip in spread.glob("*/[0-9]*.gif")}) < 2:
+        assert many.poll() is None, many.communicate()[1]
+        assert time.time() < deadline
+        time.sleep(0.01)
+    cluster.remove_node(second, allow_graceful=False)
+    made = len(list(spread.glob("*/[0-9]*.gif")))
+    assert made < 96, "the node was removed too late to show anything"
+    _, said = many.communicate(timeout=120)
+    assert many.returncode == 0, said
+    assert "96 clips, 4608 frames" in said
+    assert contents(spread) == contents(alone)
+
+
+def test_shards_and_going_on(cluster: Any, tiny: Path, tmp_path: Path):
+    batch = ("--count", "10", "--frames", "8", "--seed", "0", "--quiet")
+    batch += ("--shards", "{shard}.tar", "--shard-size", "4")
+    alone, spread = tmp_path / "alone", tmp_path / "spread"
+    assert start(tiny, alone, *batch).wait(timeout=120) == 0
+    words = (*batch, "--engine", "ray", "--address", cluster.address, "--num-workers", "1")
+    assert start(tiny, spread, *words, "--shard-of", "1/3").wait(timeout=120) == 0
+    assert sorted(contents(spread)) == ["0.tar", "manifest.jsonl"]
+    assert start(tiny, spread, *words).wait(timeout=120) == 0
+    assert contents(spread) == contents(alone)
