@@ -299,7 +299,7 @@ def _check_shared(file: Path) -> None:
 
 # What follows runs on workers.
 
-_models: dict[tuple[str | None, str, str], Model] = {}
+_models: dict[tuple[str | None, str, str, str], Model] = {}
 """The model that this process has open, so that it is opened once and not for every range."""
 
 
