@@ -140,15 +140,17 @@ class GifWriter(ClipWriter):
     """
 
     PALETTE_FRAMES = 48
-    PALETTE_PIXELS = 1 << 13
+    PALETTE_PIXELS = 1 << 15
     MOST_WAITING = 1 << 28  # bytes of frames that may wait for the palette
+    STEADY = 2  # grey levels by which a pixel's old colour may be worse than the nearest
     FASTEST = 50.0
 
     def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
         super().__init__(target, form)
         self._container: Any = None
         self._palette: Any = None
-        self._colors: Frames | None = None
+        self._colors: Any = None
+        self._shown: Frames | None = None
         self._waiting: list[Frames] = []
         fitting = self.MOST_WAITING // (form.height * form.width * 3)
         self._palette_frames = min(self.PALETTE_FRAMES, max(1, fitting))
@@ -194,7 +196,7 @@ class GifWriter(ClipWriter):
         pixels = frames[: self._palette_frames].reshape(-1, 3)
         # An odd stride, so that the sample does not keep to a few columns of the frames.
         stride = len(pixels) // self.PALETTE_PIXELS | 1
-        sample = Image.fromarray(np.ascontiguousarray(pixels[None, ::stride]))
+        sample = Image.fromarray(_thinned(pixels[::stride])[None])
         self._palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT)
         flat = np.array(self._palette.getpalette(), np.uint8).reshape(-1, 3)
         self._colors = np.zeros((256, 4), np.uint8)  # alpha, red, green, blue
@@ -220,12 +222,44 @@ class GifWriter(ClipWriter):
         for frame in frames:
             # Without dithering: its pattern would crawl over a still background.
             image = Image.fromarray(frame).quantize(palette=self._palette, dither=Image.Dither.NONE)
-            packed = (np.asarray(image), self._colors)
+            self._shown = self._steady(frame, np.asarray(image))
+            packed = (self._shown, self._colors)
             picture: Any = av.VideoFrame.from_ndarray(packed, format="pal8")  # type: ignore[arg-type]
             picture.pts = self._time(self._count, self.form.fps)
             picture.time_base = Fraction(1, 100)
             self._count += 1
             self._container.mux(self._stream.encode(picture))
+
+    def _steady(self, frame: Frames, nearest: Frames) -> Frames:
+        """The nearest colours' indices, (height, width), but the last frame's where those do.
+
+        A wall that gets brighter by one grey level would jump to the next colour and back.
+        """
+        if self._shown is None:
+            return nearest
+        chosen = nearest.ravel().copy()
+        before = self._shown.ravel()
+        (changed,) = np.nonzero(chosen != before)
+        wanted = frame.reshape(-1, 3)[changed].astype(np.int16)
+        colors = self._colors[:, 1:].astype(np.int16)
+        old = np.abs(colors[before[changed]] - wanted).max(axis=1)
+        new = np.abs(colors[chosen[changed]] - wanted).max(axis=1)
+        kept = changed[old <= new + self.STEADY]
+        chosen[kept] = before[kept]
+        return chosen.reshape(nearest.shape)
+
+
+def _thinned(pixels: Frames) -> Frames:
+    """Some of (n, 3) pixels: of those that look alike, as many as the root of their number.
+
+    So a wide wall leaves colours of the palette for the person in front of it.
+    """
+    alike = (pixels >> 3).astype(np.int32) @ np.array([1 << 10, 1 << 5, 1])
+    order = np.argsort(alike, kind="stable")
+    _, first, count = np.unique(alike[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(first, count)
+    step = np.ceil(np.sqrt(count)).astype(int)
+    return pixels[order][rank % np.repeat(step, count) == 0]
 
 
 class WebpWriter(ClipWriter):

@@ -136,6 +136,32 @@ def test_gif_palette_does_not_flicker(frames: np.ndarray, tmp_path: Path):
     assert not any(flags[0] & 0x80 for flags in blocks)
 
 
+def test_gif_stands_still_where_a_clip_only_trembles(tmp_path: Path):
+    """A wall whose pixels move by a grey level: nearest colours alone would jump at borders."""
+    numbers = np.random.default_rng(1)
+    wall = numbers.integers(40, 215, (1, 96, 96, 1)) + numbers.integers(-1, 2, (20, 96, 96, 1))
+    clip = wall.astype(np.uint8).repeat(3, axis=3)
+    with Image.open(write(tmp_path / "clip.gif", clip)) as image:
+        shown = np.stack([np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(image)])
+    moved = np.diff(shown.astype(int), axis=0).any(axis=-1)
+    assert moved.mean() < 0.1
+    error = np.abs(shown.astype(int) - clip)
+    # Standing still costs a few grey levels, and they do not add up.
+    assert abs(error[-1].mean() - error[0].mean()) < 1
+
+
+def test_gif_has_colours_for_what_is_small(tmp_path: Path):
+    """A small blue square on a wide wall of greys, in many shades of its own."""
+    numbers = np.random.default_rng(2)
+    clip = numbers.integers(0, 256, (10, 96, 96, 1), dtype=np.uint8).repeat(3, axis=3)
+    clip[:, 40:48, 40:48] = (20, 20, 0)
+    clip[:, 40:48, 40:48, 2] = numbers.integers(100, 250, (10, 8, 8))
+    with Image.open(write(tmp_path / "clip.gif", clip)) as image:
+        shown = np.stack([np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(image)])
+    error = np.abs(shown.astype(int) - clip)[:, 40:48, 40:48]
+    assert error.mean() < 5
+
+
 def test_webp_and_npy_and_png_lose_nothing(frames: np.ndarray, tmp_path: Path):
     webp = write(tmp_path / "clip.webp", frames)
     with Image.open(webp) as image:

@@ -14,10 +14,15 @@ from ..errors import MocogenError
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
-    A process that is told to end (SIGTERM) tidies up first, too, and exits with 143.
+    A process that is told to end, or whose terminal closes, tidies up first, too, and exits
+    with 128 and the signal's number.
     """
     try:
-        signal.signal(signal.SIGTERM, _end)
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has only the first
+            number = getattr(signal, name, None)
+            # Whoever ignores one, as nohup does, has a reason to.
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _end)
         _prepare_streams()
         # Imported here, so that an interruption of the import is told as quietly as a later one.
         from .app import app
@@ -47,8 +52,8 @@ def _fail(sentence: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _end(*_: object) -> NoReturn:
-    sys.exit(128 + signal.SIGTERM)
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _prepare_streams() -> None:
