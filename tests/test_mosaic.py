@@ -348,12 +348,9 @@ def test_a_checkpoint_without_actions_has_no_columns_of_them(call, tiny: Path, t
     assert call("mocogen grid --frames 2 --checkpoint mute.safetensors")[0] == 0
 
 
+DOCS = (ROOT / "docs" / "steering.md").read_text(encoding="utf-8")
 COMMANDS = [
-    line
-    for block in re.findall(
-        r"```sh\n(.*?)```", (ROOT / "docs/steering.md").read_text("utf-8"), re.S
-    )
-    for line in block.splitlines()
+    line for block in re.findall(r"```sh\n(.*?)```", DOCS, re.S) for line in block.splitlines()
 ]
 
 

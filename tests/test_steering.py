@@ -117,6 +117,15 @@ def test_a_loop_closes_and_moves():
     assert loop.std() > 0.9 * codes.std()
 
 
+def test_what_does_not_repeat_is_led_back():
+    """Somebody who also wanders off: no part closes by itself."""
+    codes = smooth(codes_needed(48, 1, True))
+    away = 0.04 * np.arange(len(codes), dtype=np.float32)
+    loop = steering.looped(np.column_stack([codes, away]), 48)
+    steps = np.linalg.norm(np.roll(loop, -1, axis=0) - loop, axis=1)
+    assert steps.max() < 2.2 * np.median(steps)
+
+
 def test_a_loop_is_not_somebody_who_stands_still():
     """They move for 30 frames in 90: the easiest loop to close would be the rest between."""
     t = np.arange(codes_needed(48, 1, True)) % 90
