@@ -1,6 +1,6 @@
 """The networks in ONNX Runtime, on a CPU, without torch.
 
-ONNX Runtime starts in a twentieth of the time that importing torch takes, and the generator is
+ONNX Runtime starts in a tenth of the time that importing torch takes, and the generator is
 as fast in it (docs/speed.md).
 """
 
