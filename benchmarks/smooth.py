@@ -189,7 +189,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def picture(
     path: Path, clips: Sequence[Sequence[tuple[Frame, Frame, Frame]]], ways: dict[str, Predict]
 ) -> None:
-    """Write the left-out frames in a row in which most moves, real and as predicted."""
+    """Write the left-out frames in a row in which most moves, as they were and as predicted."""
     from mocogen.evaluation.pictures import sheet
 
     rows = [clip[k : k + SHOWN] for clip in clips for k in range(max(1, len(clip) - SHOWN + 1))]
@@ -198,7 +198,7 @@ def picture(
         return sum(int(moving(before, after, THRESHOLD).sum()) for before, _, after in row)
 
     row = max(rows, key=moves)
-    strips = [("real", [real for _, real, _ in row])]
+    strips = [("left out", [real for _, real, _ in row])]
     for name, way in ways.items():
         strips.append((name, [way(before, after) for before, _, after in row]))
     large = [

@@ -111,8 +111,8 @@ def load(path: Path) -> tuple[FlowSpec, VoxelFlow]:
     """A checkpoint's spec and its network, on the CPU, in eval mode.
 
     Raises:
-        MocogenError: as :func:`read_spec`, or tensors are missing, unexpected or of another
-            shape than the metadata says.
+        MocogenError: as :func:`read_spec`, or tensors are missing, unexpected, of another
+            shape than the metadata says, or have values that are not finite.
     """
     import torch
     from safetensors.torch import load_file
@@ -124,6 +124,9 @@ def load(path: Path) -> tuple[FlowSpec, VoxelFlow]:
         network = VoxelFlow(spec.width)
     tensors = {key.removeprefix(_PREFIX): value for key, value in load_file(path).items()}
     fill(network, tensors, str(path))
+    broken = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise MocogenError(f"cannot use {path}: values that are not finite in {broken[0]}")
     return spec, network.eval().requires_grad_(False)
 
 

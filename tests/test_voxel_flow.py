@@ -107,3 +107,11 @@ def test_metadata_that_makes_no_sense(tmp_path: Path, spec: FlowSpec, message: s
     flow_checkpoint.save(path, spec, VoxelFlow(4))
     with pytest.raises(MocogenError, match=message):
         flow_checkpoint.load(path)
+
+
+def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
+    network = VoxelFlow(4)
+    network.out.weight.data[0] = float("nan")
+    flow_checkpoint.save(tmp_path / "nan.safetensors", FlowSpec(width=4), network)
+    with pytest.raises(MocogenError, match=r"not finite in out\.weight"):
+        flow_checkpoint.load(tmp_path / "nan.safetensors")
