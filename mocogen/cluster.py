@@ -8,6 +8,7 @@ own has died. Since a clip is its seed, neither the ranges nor the workers show 
 from __future__ import annotations
 
 import logging
+import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -120,8 +121,9 @@ class Cluster:
         self._ours = not ray.is_initialized()
         if self._ours:
             try:
+                _knock(address)
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except Exception as error:  # Ray raises bare ones as well
                 said = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise MocogenError(
                     f"cannot reach a Ray cluster at {address} ({said}): start one with "
@@ -246,6 +248,17 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         if self._ours:
             self._ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """See whether somebody answers at HOST:PORT, where Ray itself would try for ten minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if host and "/" not in address and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def ranges(jobs: Iterable[Job], sink: Sink, clips: int) -> Iterator[Range]:

@@ -46,11 +46,11 @@ def start(tiny: Path, folder: Path, *words: str, **pipes: Any) -> subprocess.Pop
 def test_a_batch_survives_the_death_of_a_node(cluster: Any, tiny: Path, tmp_path: Path):
     batch = ("--count", "96", "--frames", "48", "--seed", "0", "--out", "{action}/{seed:03d}.gif")
     alone, spread = tmp_path / "alone", tmp_path / "spread"
-    assert start(tiny, alone, *batch, "--quiet").wait(timeout=120) == 0
+    assert start(tiny, alone, *batch, "--quiet").wait(timeout=300) == 0
     second = cluster.add_node(**NODE)
     words = (*batch, "--engine", "ray", "--address", cluster.address)
     many = start(tiny, spread, *words, stderr=subprocess.PIPE)
-    deadline = time.time() + 120
+    deadline = time.time() + 300
     # Two cores have four ranges in hand and at most twice as many are cut: 12 clips each.
     while len({int(clip.stem) // 12 for clip in spread.glob("*/[0-9]*.gif")}) < 2:
         assert many.poll() is None, many.communicate()[1]
@@ -59,7 +59,7 @@ def test_a_batch_survives_the_death_of_a_node(cluster: Any, tiny: Path, tmp_path
     cluster.remove_node(second, allow_graceful=False)
     made = len(list(spread.glob("*/[0-9]*.gif")))
     assert made < 96, "the node was removed too late to show anything"
-    _, said = many.communicate(timeout=120)
+    _, said = many.communicate(timeout=300)
     assert many.returncode == 0, said
     assert "96 clips, 4608 frames" in said
     assert contents(spread) == contents(alone)
@@ -69,9 +69,26 @@ def test_shards_and_going_on(cluster: Any, tiny: Path, tmp_path: Path):
     batch = ("--count", "10", "--frames", "8", "--seed", "0", "--quiet")
     batch += ("--shards", "{shard}.tar", "--shard-size", "4")
     alone, spread = tmp_path / "alone", tmp_path / "spread"
-    assert start(tiny, alone, *batch).wait(timeout=120) == 0
+    assert start(tiny, alone, *batch).wait(timeout=300) == 0
     words = (*batch, "--engine", "ray", "--address", cluster.address, "--num-workers", "1")
-    assert start(tiny, spread, *words, "--shard-of", "1/3").wait(timeout=120) == 0
+    assert start(tiny, spread, *words, "--shard-of", "1/3").wait(timeout=300) == 0
     assert sorted(contents(spread)) == ["0.tar", "manifest.jsonl"]
-    assert start(tiny, spread, *words).wait(timeout=120) == 0
+    assert start(tiny, spread, *words).wait(timeout=300) == 0
     assert contents(spread) == contents(alone)
+
+
+def test_an_address_where_nobody_answers():
+    import socket
+
+    from mocogen.cluster import Cluster, Networks
+    from mocogen.errors import MocogenError
+    from mocogen.spec import ModelSpec
+
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        networks = Networks(
+            ModelSpec(content=1, noise=1, hidden=1, motion=1), {}, None, "cpu", "auto"
+        )
+        with pytest.raises(MocogenError, match=f"cannot reach a Ray cluster at {address}"):
+            Cluster(networks, address, None)
