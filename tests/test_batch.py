@@ -286,7 +286,7 @@ def test_what_cannot_be_written_is_told_before_all_frames_are_made(
 def test_a_disk_that_is_really_full(run, tiny: Path, tmp_path: Path):
     small = tmp_path / "small"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(small)]
     try:
         made = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

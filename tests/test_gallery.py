@@ -107,8 +107,8 @@ def test_the_manifest_tells_of_arrays_and_of_lost_clips(tmp_path: Path):
     np.save(tmp_path / "000003.npy", frames(3))
     with Manifest(tmp_path / "manifest.jsonl", {}) as manifest:
         line = {"index": 0, "seed": 3, "action": "bend", "fps": 12.5, "checkpoint": "f" * 64}
-        manifest.add(tmp_path / "000003.npy", line)
-        manifest.append("000004.npy", line, "0" * 64)
+        for seed in (3, 4):
+            manifest.append(tmp_path / f"00000{seed}.npy", line, "0" * 64)
     shown, lost = entries(tmp_path)
     assert isinstance(shown, gallery.GalleryEntry)
     assert shown.record == {
