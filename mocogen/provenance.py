@@ -19,7 +19,7 @@ from .errors import MocogenError
 
 Record = dict[str, Any]
 
-_NO_OPTIONS = ("mocogen", "sha256", "out", "subcommand", "clip", "from")
+_NO_OPTIONS = ("mocogen", "sha256", "out", "subcommand", "clip", "source")
 """Entries of a record that are no options of the command, or stand elsewhere in it."""
 
 _TAIL = 1 << 16  # bytes at the end of a GIF in which its comment is looked for

@@ -54,6 +54,8 @@ def test_checkpoints_are_names_and_files(complete: Complete, tmp_path: Path):
         (tmp_path / name).touch()
     assert complete("sample", "--checkpoint", "''") == ["weizmann", "own.safetensors", "runs/"]
     assert complete("sample", "--checkpoint", "we") == ["weizmann"]
+    assert complete("smooth", "--checkpoint", "s") == ["smooth"]
+    assert complete("info", "''")[:2] == ["smooth", "weizmann"]
     assert complete("sample", "--checkpoint", "runs/") == ["runs/a.safetensors"]
     assert complete("info", "ow") == ["own.safetensors"]
 

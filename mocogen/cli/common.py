@@ -27,7 +27,7 @@ Checkpoint = Annotated[
     str | None,
     typer.Option(
         help=f"A shipped checkpoint's name or a file. \\[default: {DEFAULT}]",
-        autocompletion=complete.checkpoints,
+        autocompletion=complete.samplers,
     ),
 ]
 Generator = Annotated[

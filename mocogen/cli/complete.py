@@ -11,15 +11,32 @@ from pathlib import Path
 
 import typer
 
-from .. import checkpoint
+from .. import checkpoint, flow_checkpoint
 from ..errors import MocogenError
+from ..spec import SAMPLER
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def checkpoints(incomplete: str) -> list[str]:
     """The shipped names, and the checkpoint files and folders that begin so."""
-    names = [name for name in checkpoint.shipped() if name.startswith(incomplete)]
+    return _names(incomplete, (SAMPLER, flow_checkpoint.KIND))
+
+
+def samplers(incomplete: str) -> list[str]:
+    """As :func:`checkpoints`, of the names those that clips are sampled from."""
+    return _names(incomplete, (SAMPLER,))
+
+
+def flows(incomplete: str) -> list[str]:
+    """As :func:`checkpoints`, of the names those that clips are smoothed with."""
+    return _names(incomplete, (flow_checkpoint.KIND,))
+
+
+def _names(incomplete: str, kinds: tuple[str, ...]) -> list[str]:
+    shipped = checkpoint.shipped().items()
+    names = [name for name, path in shipped if flow_checkpoint.kind_of(path) in kinds]
+    names = [name for name in names if name.startswith(incomplete)]
     start = incomplete.rpartition("/")[0] + "/" if "/" in incomplete else ""
     beside = Path(start or ".")
     if beside.is_dir():

@@ -13,7 +13,7 @@ import typer
 
 from .. import flow_checkpoint
 from ..errors import UsageError
-from . import common
+from . import common, complete
 
 
 def smooth(
@@ -35,7 +35,8 @@ def smooth(
         ),
     ] = None,
     checkpoint: Annotated[
-        str, typer.Option(help="A voxel flow network, by name or file.")
+        str,
+        typer.Option(help="A voxel flow network, by name or file.", autocompletion=complete.flows),
     ] = flow_checkpoint.DEFAULT,
     device: common.Device = "auto",
     as_json: common.Json = False,
@@ -71,7 +72,7 @@ def smooth(
         "fps": rate,
         "frames": frames,
         "out": str(out),
-        "from": source.record,
+        "source": source.record,
     }
     made_by = provenance.record({"checkpoint": checkpoint}, sha256(path), options)
     with _progress(frames, quiet) as on_frame:
