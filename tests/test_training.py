@@ -246,6 +246,8 @@ network(images[mine], labels[mine], labels[mine])[0].square().mean().backward()
 average_gradients(fabric, network.parameters())
 if fabric.global_rank == 0:
     torch.save([p.grad for p in network.parameters()], sys.argv[1])
+fabric.barrier()
+torch.distributed.destroy_process_group()
 """
 
 
