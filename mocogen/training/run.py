@@ -103,6 +103,10 @@ def train(
         tell.note(f"{result}: smooth a clip with `mocogen smooth CLIP --checkpoint {result}`")
     else:
         tell.note(f"{result}: sample from it with `mocogen sample --checkpoint {result}`")
+    if fabric.world_size > 1:
+        # The group's threads must not outlive the interpreter of a process that ends first.
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
     return result
 
 
