@@ -166,12 +166,14 @@ def _checkpoints() -> Iterator[Finding]:
 
 
 def _checkpoint(path: Path) -> str:
-    from . import checkpoint
+    from . import checkpoint, flow_checkpoint
 
-    spec, _ = checkpoint.read(path)
-    size = path.stat().st_size / 1e6
-    what = ", ".join(spec.actions) or "no actions"
-    return f"{spec.image_size}x{spec.image_size}, {what}; {size:.1f} MB at {path}"
+    if flow_checkpoint.kind_of(path) == flow_checkpoint.KIND:
+        what = f"for smoothing, width {flow_checkpoint.load(path)[0].width}"
+    else:
+        spec, _ = checkpoint.read(path)
+        what = f"{spec.image_size}x{spec.image_size}, {', '.join(spec.actions) or 'no actions'}"
+    return f"{what}; {path.stat().st_size / 1e6:.1f} MB at {path}"
 
 
 def _sample(checkpoint: str, device: str, backend: str) -> str:

@@ -43,7 +43,9 @@ def test_what_works_is_told(told_by: Doctor):
     assert torch.__version__ in found["torch torch"]["says"]
     assert "cpu" in found["torch devices"]["says"]
     assert all(name in found["backends installed"]["says"] for name in BACKENDS)
+    assert all(f["ok"] for f in told["findings"] if f["section"] == "checkpoints")
     assert "wave1" in found["checkpoints weizmann"]["says"]
+    assert "smoothing" in found["checkpoints smooth"]["says"]
     backend = mocogen.load("weizmann", "cpu").backend.name
     assert f"backend {backend} on cpu" in found["sampling weizmann"]["says"]
     assert set(WRITERS) <= {f["name"] for f in told["findings"] if f["section"] == "encoders"}
