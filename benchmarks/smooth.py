@@ -149,7 +149,8 @@ def triplets(
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import machine
-    from mocogen.checkpoint import find, sha256
+    from mocogen.checkpoint import find
+    from mocogen.files import sha256
 
     path = find(options.checkpoint)
     spec = flow_checkpoint.read_spec(path)

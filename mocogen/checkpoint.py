@@ -7,7 +7,6 @@ Nothing in it is code, so opening one from a stranger is safe.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Mapping
 from itertools import pairwise
@@ -61,12 +60,6 @@ def find(name_or_path: str | Path) -> Path:
             f"the shipped names ({', '.join(known) or 'none'})"
         )
     return path
-
-
-def sha256(path: Path) -> str:
-    """The hash that names a checkpoint's content for good, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_spec(path: Path) -> ModelSpec:

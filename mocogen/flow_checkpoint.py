@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoint import KEY, fill, read_metadata
+from .checkpoint import KEY, check_values, fill, read_metadata
 from .errors import MocogenError
 from .files import atomic_path
 from .spec import FORMAT, SAMPLER
@@ -124,9 +124,7 @@ def load(path: Path) -> tuple[FlowSpec, VoxelFlow]:
         network = VoxelFlow(spec.width)
     tensors = {key.removeprefix(_PREFIX): value for key, value in load_file(path).items()}
     fill(network, tensors, str(path))
-    broken = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise MocogenError(f"cannot use {path}: values that are not finite in {broken[0]}")
+    check_values({key: value.numpy() for key, value in tensors.items()}, str(path))
     return spec, network.eval().requires_grad_(False)
 
 

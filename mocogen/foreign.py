@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from . import checkpoint
+from . import checkpoint, files
 from .errors import MocogenError, UsageError
 from .spec import ModelSpec
 
@@ -67,7 +67,7 @@ def read_pair(generator_path: Path, motion_path: Path | None) -> tuple[ModelSpec
 def pair_sha256(generator_path: Path, motion_path: Path | None) -> str:
     """One hash for both files of a pair, in hexadecimal."""
     paths = [generator_path, *([motion_path] if motion_path else [])]
-    joined = "".join(checkpoint.sha256(path) for path in paths)
+    joined = "".join(files.sha256(path) for path in paths)
     return hashlib.sha256(joined.encode()).hexdigest()
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from . import checkpoint, latents, steering
 from .backends import Backend, Floats, open_backend
 from .errors import UsageError
+from .files import sha256
 from .notebook import Video
 from .requests import MAX_SEED, check_timing
 from .spec import NOISE_MODES, ModelSpec
@@ -389,4 +390,4 @@ def load(
     path = checkpoint.find(name_or_path)
     spec, tensors = checkpoint.read(path)
     networks = open_backend(backend, device, spec, tensors, precision)
-    return Model(spec, networks, checkpoint.sha256(path))
+    return Model(spec, networks, sha256(path))

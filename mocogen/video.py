@@ -465,15 +465,8 @@ def pipe_writer(stream: BinaryIO, kind: str, form: ClipFormat) -> Iterator[ClipW
 
 
 def mp4_bytes(frames: Frames, fps: float, made_by: provenance.Record) -> bytes:
-    """A whole clip, uint8 of (n, height, width, 3), as an MP4 in memory for a web page.
-
-    Colours are stored at half the size, so odd heights and widths are made even: the last row
-    or column is repeated.
-    """
-    count, height, width = frames.shape[:3]
-    even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    form = ClipFormat(count, even.shape[1], even.shape[2], fps, made_by)
-    stream = io.BytesIO()
-    with pipe_writer(stream, "mp4", form) as writer:
-        writer.write(even)
+    """A whole clip, uint8 of (n, height, width, 3), as an MP4 in memory for a web page."""
+    stream, (count, height, width) = io.BytesIO(), frames.shape[:3]
+    with pipe_writer(stream, "mp4", ClipFormat(count, height, width, fps, made_by)) as writer:
+        writer.write(frames)
     return stream.getvalue()

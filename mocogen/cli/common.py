@@ -104,10 +104,11 @@ def read_networks(
     computing = {key: value for key, value in asked.items() if value not in ("auto", "fp32")}
     if generator is None:
         from .. import checkpoint as own
+        from .. import files
 
         name = DEFAULT if checkpoint is None else checkpoint
         path = own.find(name)
-        return *own.read(path), own.sha256(path), {"checkpoint": name, **computing}
+        return *own.read(path), files.sha256(path), {"checkpoint": name, **computing}
     from .. import foreign
 
     source = {"generator": str(generator), "motion": str(motion) if motion else None}

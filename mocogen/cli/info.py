@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import checkpoint, flow_checkpoint, provenance
+from ..files import sha256
 from . import common, complete
 
 
@@ -59,7 +60,7 @@ def _checkpoint(target: str) -> dict[str, Any]:
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
-        "sha256": checkpoint.sha256(path),
+        "sha256": sha256(path),
         **asdict(spec),
     }
 

@@ -44,7 +44,8 @@ def smooth(
 ) -> None:
     """Put new frames between those of any clip, made or filmed: smoother, or slower."""
     from .. import provenance, smoothing
-    from ..checkpoint import find, sha256
+    from ..checkpoint import find
+    from ..files import sha256
     from ..video import writer_for
 
     if factor not in smoothing.FACTORS:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import manifest, provenance
 from ..errors import MocogenError, UsageError
-from ..files import atomic_path
+from ..files import atomic_path, sha256
 from ..reading import SUFFIXES, open_frames
 from ..video import mp4_bytes
 
@@ -135,7 +135,7 @@ def _listed(path: Path) -> dict[str, provenance.Record]:
         return {}
     from .. import checkpoint
 
-    names = {checkpoint.sha256(file): name for name, file in checkpoint.shipped().items()}
+    names = {sha256(file): name for name, file in checkpoint.shipped().items()}
     listed: dict[str, provenance.Record] = {}
     for text in path.read_text("utf-8", errors="replace").splitlines():
         try:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import MocogenError, UsageError
+from ..files import sha256
 
 Frames = NDArray[np.uint8]
 
@@ -334,8 +335,7 @@ def _decoded(path: Path, plugin: str) -> Iterator[Image.Image]:
 
 def _hash(path: Path) -> str:
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     lines = "".join(f"{_hash(file)}  {file.name}\n" for file in _entries(path))
     return hashlib.sha256(lines.encode()).hexdigest()
 

@@ -105,11 +105,13 @@ class Stage(ABC):
 
     Attributes:
         name: also of the state file.
+        values: its section of the configuration, with ``steps`` and ``hours`` at least.
         random: the source of all its random numbers.
         modules, optimisers: what a state keeps, by name.
     """
 
     name: str
+    values: Any
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -118,14 +120,14 @@ class Stage(ABC):
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
 
     @property
-    @abstractmethod
     def steps(self) -> int:
         """Length of the stage."""
+        return int(self.values.steps)
 
     @property
-    @abstractmethod
     def hours(self) -> float:
         """Bound on its duration, 0 for none."""
+        return float(self.values.hours)
 
     @abstractmethod
     def step(self, progress: float) -> dict[str, Tensor]:

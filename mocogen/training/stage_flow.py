@@ -20,6 +20,7 @@ from .. import flow_checkpoint
 from ..errors import MocogenError, UsageError
 from ..flow_checkpoint import FlowSpec
 from ..voxel_flow import VoxelFlow, sample
+from .config import FlowConfig
 from .data import Clip
 from .loop import (
     Context,
@@ -60,6 +61,7 @@ class FlowStage(Stage):
     """The voxel flow network and its moving average."""
 
     name = NAME
+    values: FlowConfig
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -74,14 +76,6 @@ class FlowStage(Stage):
         self.trained = list(self.network.parameters())
         self.optimisers = {"network": torch.optim.Adam(self.trained, values.learning_rate)}
         self.local_batch = max(1, values.batch // context.fabric.world_size)
-
-    @property
-    def steps(self) -> int:
-        return self.values.steps
-
-    @property
-    def hours(self) -> float:
-        return self.values.hours
 
     def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """First, hidden and second frames, (n, 3, crop, crop) in [-1, 1], and times (n,)."""

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from ..generator import Generator
 from .augment import discriminator_view, encoder_view, jitter, view_draws
+from .config import GeneratorConfig
 from .content import ContentRegions
 from .loop import (
     Context,
@@ -44,6 +45,7 @@ class GeneratorStage(Stage):
     """
 
     name = "generator"
+    values: GeneratorConfig
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -95,14 +97,6 @@ class GeneratorStage(Stage):
         }
         self.local_batch = max(2, values.batch // context.fabric.world_size)
         self.local_swapped = max(1, values.swapped // context.fabric.world_size)
-
-    @property
-    def steps(self) -> int:
-        return self.values.steps
-
-    @property
-    def hours(self) -> float:
-        return self.values.hours
 
     def step(self, progress: float) -> dict[str, Tensor]:
         values, fabric = self.values, self.context.fabric

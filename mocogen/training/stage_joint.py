@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from ..generator import Generator
 from ..motion import MotionNetwork
+from .config import JointConfig
 from .export import load_networks
 from .loop import Context, Stage, average_gradients, linear_decay, set_rate, update_average
 from .losses import hinge_discriminator, log_discriminator, log_generator
@@ -33,6 +34,7 @@ class JointStage(Stage):
     """
 
     name = "joint"
+    values: JointConfig
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -80,14 +82,6 @@ class JointStage(Stage):
             "discriminators": torch.optim.Adam(self.judges, values.discriminator_rate, betas),
         }
         self.local_batch = max(1, values.batch // context.fabric.world_size)
-
-    @property
-    def steps(self) -> int:
-        return self.values.steps
-
-    @property
-    def hours(self) -> float:
-        return self.values.hours
 
     def step(self, progress: float) -> dict[str, Tensor]:
         values, fabric = self.values, self.context.fabric

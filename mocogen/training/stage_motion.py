@@ -24,6 +24,7 @@ from ..errors import MocogenError
 from ..generator import Generator
 from ..motion import MotionNetwork
 from .augment import encoder_view
+from .config import MotionConfig
 from .content import ContentRegions
 from .loop import (
     Context,
@@ -151,6 +152,7 @@ class MotionStage(Stage):
     """
 
     name = "motion"
+    values: MotionConfig
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -191,14 +193,6 @@ class MotionStage(Stage):
             for action in range(self.actions)
         ]
         self.by_action = [rows for rows in self.by_action if rows]
-
-    @property
-    def steps(self) -> int:
-        return self.values.steps
-
-    @property
-    def hours(self) -> float:
-        return self.values.hours
 
     def extra(self) -> dict[str, Any]:
         """The motion network as the checkpoint wants it, and what it was fitted to."""
