@@ -18,7 +18,7 @@ import numpy as np
 from . import provenance
 from .errors import MocogenError, UsageError
 from .reading import DEFAULT_FPS, SUFFIXES, Frame, Reading, open_frames
-from .training.data import images, is_frame_folder
+from .sources import images, is_frame_folder
 from .video import ClipFormat, open_clip, writer_for
 
 if TYPE_CHECKING:

@@ -20,12 +20,9 @@ from PIL import Image
 
 from ..errors import MocogenError, UsageError
 from ..files import sha256
+from ..sources import ANIMATIONS, STILLS, VIDEOS, entries, images, is_frame_folder
 
 Frames = NDArray[np.uint8]
-
-_STILLS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-_ANIMATIONS = {".gif", ".webp", ".apng"}
-_VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 
 @dataclass(frozen=True)
@@ -215,18 +212,14 @@ def _reasons(skipped: list[str]) -> str:
 
 def _find(folder: Path, skipped: list[str]) -> Iterator[tuple[str, Path]]:
     """Pairs of action and clip, sorted by path."""
-    for entry in _entries(folder):
+    for entry in entries(folder):
         if entry.is_file() or is_frame_folder(entry):
             if _is_clip(entry, folder, skipped):
                 yield "", entry
             continue
-        for inner in _entries(entry):
+        for inner in entries(entry):
             if _is_clip(inner, folder, skipped):
                 yield entry.name, inner
-
-
-def _entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _is_clip(path: Path, folder: Path, skipped: list[str]) -> bool:
@@ -236,30 +229,12 @@ def _is_clip(path: Path, folder: Path, skipped: list[str]) -> bool:
             return True
         skipped.append(f"{relative}: a folder without frames")
         return False
-    if path.suffix.lower() in _ANIMATIONS | _VIDEOS | _STILLS:
+    if path.suffix.lower() in ANIMATIONS | VIDEOS | STILLS:
         return True
     # Texts beside the clips (a CSV of groups, a README) are no clips that anybody misses.
     if path.suffix.lower() not in (".csv", ".txt", ".md", ".json"):
         skipped.append(f"{relative}: not a format that holds clips")
     return False
-
-
-def is_frame_folder(path: Path) -> bool:
-    """Whether a folder holds stills that are no strips, and nothing else."""
-    inside = _entries(path)
-    if not inside or any(p.is_dir() or p.suffix.lower() not in _STILLS for p in inside):
-        return False
-    try:
-        with Image.open(inside[0]) as image:
-            return _strip_length(image) == 0
-    except (OSError, ValueError):
-        return False
-
-
-def _strip_length(image: Image.Image) -> int:
-    """Frames in a horizontal strip, or 0 if the image is none."""
-    width, height = image.size
-    return width // height if width % height == 0 and width >= 2 * height else 0
 
 
 class _TooMuchError(Exception):
@@ -295,48 +270,10 @@ def _resize(image: Image.Image, size: int, fit: str) -> Frames:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box), np.uint8)
 
 
-def images(path: Path) -> Iterator[Image.Image]:
-    """The frames of a clip as they are, one after the other.
-
-    Raises:
-        MocogenError: a still image that is no strip. Decoders raise whatever they like.
-    """
-    suffix = path.suffix.lower()
-    if path.is_dir():
-        for file in _entries(path):
-            with Image.open(file) as image:
-                yield image.copy()
-    elif suffix in _STILLS:
-        with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                yield from _decoded(path, "pillow")
-                return
-            length = _strip_length(image)
-            if not length:
-                raise MocogenError(
-                    "a still image, and no strip: its width is no multiple of its height"
-                )
-            side = image.height
-            for k in range(length):
-                yield image.crop((k * side, 0, (k + 1) * side, side))
-    elif suffix in _ANIMATIONS:
-        yield from _decoded(path, "pillow")
-    else:
-        yield from _decoded(path, "pyav")
-
-
-def _decoded(path: Path, plugin: str) -> Iterator[Image.Image]:
-    """Frames as imageio reads them, with the plugin named so that it cannot fall through."""
-    import imageio.v3 as iio
-
-    for frame in iio.imiter(path, plugin=plugin):
-        yield Image.fromarray(np.asarray(frame, np.uint8))
-
-
 def _hash(path: Path) -> str:
     if path.is_file():
         return sha256(path)
-    lines = "".join(f"{_hash(file)}  {file.name}\n" for file in _entries(path))
+    lines = "".join(f"{_hash(file)}  {file.name}\n" for file in entries(path))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
