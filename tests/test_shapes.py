@@ -96,6 +96,16 @@ def test_both_shapes_and_all_groups_turn_up() -> None:
     assert len({shapes.make(0, k, 2).group for k in range(400)}) == 12
 
 
+def test_objects_return_in_both_ways_along_paths_of_their_own() -> None:
+    clips = [shapes.make(0, k, 16, objects=5) for k in range(40)]
+    looks = {(c.group, c.shape, c.colour, c.radius) for c in clips}
+    assert len(looks) == 5
+    assert len({(c.group, c.action) for c in clips}) == 10
+    assert len({c.path.tobytes() for c in clips}) == 40
+    for number, alone in enumerate(shapes.make(0, k) for k in range(5)):
+        assert (f"object-{number}", alone.shape, alone.colour, alone.radius) in looks
+
+
 def test_a_written_set_is_read_back_as_it_was_drawn(tmp_path: Path) -> None:
     shapes.write(tmp_path, clips=11, frames=20, seed=6)
     table = str(tmp_path / shapes.LISTING)

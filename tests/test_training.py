@@ -22,8 +22,17 @@ from mocogen.synthesis import load
 from mocogen.training import loop
 from mocogen.training.config import TrainConfig, load_config
 from mocogen.training.content import ContentRegions
+from mocogen.training.data import ClipSet, load_clips
+from mocogen.training.losses import (
+    edge_l1,
+    regard_for_movement,
+    restlessness,
+    stillness,
+    weighted_l1,
+)
 from mocogen.training.networks import FrameDiscriminator
 from mocogen.training.run import only_one, train
+from mocogen.training.sampling import FrameSampler
 from tests.test_training_data import frames, write_strip
 
 TINY = [
@@ -221,6 +230,63 @@ def test_contents_are_normal_and_name_their_group() -> None:
     assert float((covariance - torch.eye(50)).abs().max()) < 0.06
     with pytest.raises(MocogenError, match="do not fit"):
         ContentRegions(51, 50, seed=0)
+
+
+@pytest.fixture
+def walkers(tmp_path: Path) -> ClipSet:
+    """Clips of a bright square that walks along the upper half; the last frame is the wall."""
+    clip = np.full((9, 48, 48, 3), 40, np.uint8)
+    for k in range(8):
+        clip[k, 8:16, 4 * k : 4 * k + 8] = 220
+    for action in ("a", "b"):
+        write_strip(tmp_path / action / "p.png", clip)
+    return load_clips(tmp_path, 48, ("a", "b"), min_frames=8)
+
+
+def test_pairs_come_from_one_clip_and_bring_its_mean(walkers: ClipSet) -> None:
+    sampler = FrameSampler(walkers, torch.device("cpu"))
+    first, second, mean, group, action = sampler.draw_pairs(64, torch.Generator().manual_seed(0))
+    assert {(int(g), int(a)) for g, a in zip(group, action, strict=True)} == set(sampler.pairs)
+    for k in range(64):
+        members = sampler.members[sampler.pairs.index((int(group[k]), int(action[k])))]
+        start, length = sampler.starts[members[0]], sampler.lengths[members[0]]
+        images = torch.from_numpy(walkers.frames[start : start + length]).permute(0, 3, 1, 2)
+        images = images / 127.5 - 1
+        if sampler.mirrored[group[k]]:
+            images = images.flip(3)
+        for image in (first[k], second[k]):
+            assert min(float((image - frame).abs().max()) for frame in images) < 1e-6
+        torch.testing.assert_close(mean[k], images.mean(0), atol=0.005, rtol=0)
+    assert any(not torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_an_error_counts_more_where_the_clip_moves() -> None:
+    real = torch.zeros(1, 3, 32, 32)
+    mean = real.clone()
+    mean[:, :, 8:12, 8:12] = 0.5
+    regard = regard_for_movement(real, mean, 4.0)
+    assert regard.shape == (1, 1, 32, 32)
+    assert float(regard[..., 8:12, 8:12].min()) == 5.0
+    assert float(regard[..., 20:, 20:].max()) == 1.0
+    missed, elsewhere = real.clone(), real.clone()
+    missed[:, :, 8:12, 8:12] = 0.3
+    elsewhere[:, :, 24:28, 24:28] = 0.3
+    whole = torch.ones(1)
+    for loss in (weighted_l1, edge_l1):
+        assert loss(missed, real, whole, regard) > 4.9 * loss(elsewhere, real, whole, regard)
+
+
+def test_only_what_does_not_move_has_to_stay() -> None:
+    a, b = torch.zeros(1, 3, 96, 96), torch.zeros(1, 3, 96, 96)
+    b[..., :24, :24] = 0.8  # moves: an arm, say
+    still = stillness(a, b)
+    assert float(still[..., :6, :6].max()) == 0.0
+    assert float(still[..., 9:, 9:].min()) == 1.0
+    other = a.clone()
+    other[..., :24, :24] = 0.5
+    assert float(restlessness(a, other, still)) == 0.0
+    other[..., 48:, :] = 0.5
+    assert float(restlessness(a, other, still)) > 0.2
 
 
 def test_losses_that_are_no_numbers_stop_the_run(clip_folder: Path, tmp_path: Path) -> None:

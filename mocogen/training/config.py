@@ -115,6 +115,9 @@ class GeneratorConfig:
             judged by nobody), and when it starts.
         l1, edges, adversarial, features, identity, action, cycle: weights of the losses
             (see :mod:`mocogen.training.losses`).
+        moving: how much more an error counts where a clip moves, beside 1 elsewhere.
+        steady: weight of the change between two frames of one content, where the frames
+            whose motion they have show none.
     """
 
     steps: int
@@ -146,6 +149,8 @@ class GeneratorConfig:
     identity: float
     action: float
     cycle: float
+    moving: float
+    steady: float
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,52 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def weighted_l1(made: Tensor, real: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference of (n, c, h, w), frames weighted by (n,)."""
-    return ((made - real).abs().mean((1, 2, 3)) * weight).mean()
+def weighted_l1(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> Tensor:
+    """Mean absolute difference of (n, c, h, w), frames weighted by (n,), pixels by (n, 1, h, w)."""
+    return ((made - real).abs().mul(regard).mean((1, 2, 3)) * weight).mean()
 
 
-def edge_l1(made: Tensor, real: Tensor, weight: Tensor) -> Tensor:
+def edge_l1(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> Tensor:
     """As :func:`weighted_l1`, of the differences between neighbouring pixels."""
     error = made - real
-    across = (error[..., :, 1:] - error[..., :, :-1]).abs().mean((1, 2, 3))
-    down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean((1, 2, 3))
-    return ((across + down) * weight).mean()
+    across = (error[..., :, 1:] - error[..., :, :-1]).abs().mul(regard[..., :, 1:])
+    down = (error[..., 1:, :] - error[..., :-1, :]).abs().mul(regard[..., 1:, :])
+    return ((across.mean((1, 2, 3)) + down.mean((1, 2, 3))) * weight).mean()
+
+
+def regard_for_movement(real: Tensor, mean: Tensor, strength: float) -> Tensor:
+    """How much a pixel's error counts, (n, 1, h, w): 1 in what stays, up to 1 + strength.
+
+    An arm is a hundredth of a frame; without this its absence costs next to nothing.
+
+    Args:
+        real: frames (n, 3, h, w) in [-1, 1].
+        mean: of all frames of the clip that each belongs to.
+    """
+    apart = functional.max_pool2d((real - mean).abs().mean(1, keepdim=True), 5, 1, 2)
+    return 1 + strength * (apart / 0.25).clamp(max=1)
+
+
+def restlessness(first: Tensor, second: Tensor, still: Tensor) -> Tensor:
+    """Mean absolute change between two frames (n, 3, h, w) where ``still`` (n, 1, g, g) is 1.
+
+    Frames are averaged to g x g cells before: what flickers is a colour, not a texture.
+    """
+    cells = [functional.adaptive_avg_pool2d(x, still.shape[-1]) for x in (first, second)]
+    change = (cells[0] - cells[1]).abs().mean(1, keepdim=True)
+    return (change * still).sum() / still.sum().clamp_min(1)
+
+
+def stillness(first: Tensor, second: Tensor, cells: int = 24) -> Tensor:
+    """Where two frames of one clip show no movement, (n, 1, cells, cells), 0 to 1.
+
+    Cells within an eighth of the frame of any movement are left out: another person's arm,
+    longer or lower, makes the same movement a little beside.
+    """
+    a, b = (functional.adaptive_avg_pool2d(x, cells) for x in (first, second))
+    moved = ((a - b).abs().mean(1, keepdim=True) - 0.08) / 0.08
+    reach = 2 * (cells // 8) + 1
+    return 1 - functional.max_pool2d(moved.clamp(0, 1), reach, 1, reach // 2)
 
 
 def feature_l1(made: list[Tensor], real: list[Tensor], weight: Tensor) -> Tensor:

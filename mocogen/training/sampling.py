@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from .augment import flip_where
 from .data import ClipSet
 
 
@@ -21,13 +25,19 @@ class FrameSampler:
         self.bank = torch.from_numpy(clips.frames).to(device)
         self.device = device
         groups, actions = len(clips.groups), max(1, len(clips.actions))
+        self.labels = [(clips.group_index(clip), clips.action_index(clip)) for clip in clips.clips]
         pairs: dict[tuple[int, int], list[int]] = {}
-        for k, clip in enumerate(clips.clips):
-            pairs.setdefault((clips.group_index(clip), clips.action_index(clip)), []).append(k)
+        for k, label in enumerate(self.labels):
+            pairs.setdefault(label, []).append(k)
         self.pairs = sorted(pairs)
         self.members = [pairs[pair] for pair in self.pairs]
         self.starts = [clip.start for clip in clips.clips]
         self.lengths = [clip.length for clip in clips.clips]
+        means = [
+            clips.frames[a : a + n].mean(axis=0).round()
+            for a, n in zip(self.starts, self.lengths, strict=True)
+        ]
+        self.means = torch.from_numpy(np.stack(means).astype(np.uint8)).to(device)
         self.seen = torch.zeros(groups, actions, dtype=torch.bool)
         for group, action in self.pairs:
             self.seen[group, action] = True
@@ -40,6 +50,27 @@ class FrameSampler:
         frames, groups, actions = self.draw_clips(n, 1, 1, random)
         return frames[:, 0], groups, actions
 
+    def draw_pairs(
+        self, n: int, random: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Two frames of every clip drawn, anywhere in it, and the mean of all its frames.
+
+        Returns frames, second frames and means, (n, 3, size, size) in [-1, 1] each; groups
+        and actions, (n,) each.
+        """
+        clips, picks = self._pick(n, 2, random)
+        first, second = (
+            [
+                self.starts[c] + int(pick[k] * self.lengths[c])
+                for c, pick in zip(clips, picks, strict=True)
+            ]
+            for k in range(2)
+        )
+        group, action = self._labels(clips)
+        upright = torch.cat([self.bank[self._tensor(first + second)], self.means[clips]])
+        frames = _images(upright, self.mirrored[group].repeat(3))
+        return frames[:n], frames[n : 2 * n], frames[2 * n :], group, action
+
     def draw_clips(
         self, n: int, length: int, skip: int, random: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,25 +78,40 @@ class FrameSampler:
 
         A clip that is too short for the window plays back and forth.
         """
-        picks = torch.rand(n, 3, generator=random).tolist()
-        rows, groups, actions = [], [], []
-        for pair_pick, clip_pick, frame_pick in picks:
-            pair = int(pair_pick * len(self.pairs))
-            members = self.members[pair]
-            clip = members[int(clip_pick * len(members))]
+        clips, picks = self._pick(n, 1, random)
+        rows = []
+        for clip, (pick,) in zip(clips, picks, strict=True):
             room = max(0, self.lengths[clip] - 1 - (length - 1) * skip)
-            first = int(frame_pick * (room + 1))
+            first = int(pick * (room + 1))
             last = self.lengths[clip] - 1
             for k in range(length):
                 at = (first + k * skip) % max(1, 2 * last)
                 rows.append(self.starts[clip] + (at if at <= last else 2 * last - at))
-            groups.append(self.pairs[pair][0])
-            actions.append(self.pairs[pair][1])
-        group = torch.tensor(groups).to(self.device)
-        pixels = self.bank[torch.tensor(rows).to(self.device)]
-        frames = (pixels.float() / 127.5 - 1.0).permute(0, 3, 1, 2)
-        flipped = self.mirrored[group].repeat_interleave(length)[:, None, None, None]
-        frames = torch.where(flipped, frames.flip(3), frames)
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        shape = (n, length, *frames.shape[1:])
-        return frames.unflatten(0, shape[:2]), group, torch.tensor(actions).to(self.device)
+        group, action = self._labels(clips)
+        flipped = self.mirrored[group].repeat_interleave(length)
+        frames = _images(self.bank[self._tensor(rows)], flipped)
+        return frames.unflatten(0, (n, length)), group, action
+
+    def _pick(
+        self, n: int, each: int, random: torch.Generator
+    ) -> tuple[list[int], list[list[float]]]:
+        """Clips, by pairs of group and action, and ``each`` uniform numbers for every one."""
+        clips, rest = [], []
+        for pair_pick, clip_pick, *more in torch.rand(n, 2 + each, generator=random).tolist():
+            members = self.members[int(pair_pick * len(self.pairs))]
+            clips.append(members[int(clip_pick * len(members))])
+            rest.append(more)
+        return clips, rest
+
+    def _labels(self, clips: list[int]) -> tuple[Tensor, Tensor]:
+        groups, actions = zip(*(self.labels[clip] for clip in clips), strict=True)
+        return self._tensor(groups), self._tensor(actions)
+
+    def _tensor(self, numbers: Sequence[int]) -> Tensor:
+        return torch.tensor(numbers).to(self.device)
+
+
+def _images(pixels: Tensor, flipped: Tensor) -> Tensor:
+    """Bytes (n, h, w, 3) as images (n, 3, h, w) in [-1, 1], flipped where (n,) is true."""
+    images = flip_where((pixels.float() / 127.5 - 1.0).permute(0, 3, 1, 2), flipped)
+    return images.contiguous(memory_format=torch.channels_last)

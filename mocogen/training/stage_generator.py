@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..generator import Generator
-from .augment import discriminator_view, encoder_view, jitter, view_draws
+from .augment import discriminator_view, encoder_view, flip_where, jitter, view_draws
 from .config import GeneratorConfig
 from .content import ContentRegions
 from .loop import (
@@ -29,7 +29,16 @@ from .loop import (
     set_rate,
     update_average,
 )
-from .losses import edge_l1, feature_l1, hinge_discriminator, reverse_gradient, weighted_l1
+from .losses import (
+    edge_l1,
+    feature_l1,
+    hinge_discriminator,
+    regard_for_movement,
+    restlessness,
+    reverse_gradient,
+    stillness,
+    weighted_l1,
+)
 from .networks import Classifier, FrameDiscriminator, MotionEncoder
 from .sampling import FrameSampler
 from .sheets import grid
@@ -96,7 +105,9 @@ class GeneratorStage(Stage):
             ),
         }
         self.local_batch = max(2, values.batch // context.fabric.world_size)
-        self.local_swapped = max(1, values.swapped // context.fabric.world_size)
+        # Two of one content; no more contents than there are clips whose motion they take.
+        share = max(2, values.swapped // context.fabric.world_size)
+        self.local_swapped = 2 * min(share // 2, self.local_batch)
 
     def step(self, progress: float) -> dict[str, Tensor]:
         values, fabric = self.values, self.context.fabric
@@ -104,7 +115,7 @@ class GeneratorStage(Stage):
         frozen = progress >= values.encoder_freeze
         self._set_rates(progress, judged)
 
-        real, group, action = self.sampler.draw(self.local_batch, self.random)
+        real, second, mean, group, action = self.sampler.draw_pairs(self.local_batch, self.random)
         content, weight = self._contents(group, progress)
         losses: dict[str, Tensor] = {}
         with fabric.autocast():
@@ -113,14 +124,15 @@ class GeneratorStage(Stage):
             noisy = code + values.code_noise * noise
             made_group, made_action, latent = group, action, torch.cat([noisy, content], 1)
             if judged:
-                swapped = self._swap(noisy.detach(), action, progress)
+                swapped = self._swap(noisy.detach(), second, group, action, progress)
                 made_group = torch.cat([group, swapped[0]])
                 made_action = torch.cat([action, swapped[1]])
                 latent = torch.cat([latent, swapped[2]])
             made = self.generator(latent).float()
             rebuilt = made[: len(real)]
-            losses["l1"] = weighted_l1(rebuilt, real, weight)
-            losses["edges"] = edge_l1(rebuilt, real, weight)
+            regard = regard_for_movement(real, mean, values.moving)
+            losses["l1"] = weighted_l1(rebuilt, real, weight, regard)
+            losses["edges"] = edge_l1(rebuilt, real, weight, regard)
             total = values.l1 * losses["l1"] + values.edges * losses["edges"]
             if not frozen:
                 losses["action"] = functional.cross_entropy(self.action(code), action)
@@ -141,6 +153,10 @@ class GeneratorStage(Stage):
                     made[len(real) :], swapped[0], latent[len(real) :, : code.shape[1]],
                     swapped[1], swapped[3], losses,
                 )  # fmt: skip
+                still = self._still(real, second, group, swapped[0])
+                one, other = made[len(real) :].chunk(2)
+                losses["steady"] = restlessness(one, other, still)
+                total = total + values.steady * losses["steady"]
 
         self.optimisers["generator"].zero_grad()
         total.backward()
@@ -212,15 +228,30 @@ class GeneratorStage(Stage):
         return self.encoder(jitter(view, self.random))
 
     def _swap(
-        self, code: Tensor, action: Tensor, progress: float
+        self, code: Tensor, second: Tensor, group: Tensor, action: Tensor, progress: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Motion codes with other contents: groups, actions, latents, weights."""
-        n = self.local_swapped
-        rows = torch.arange(n) % len(code)
-        group = torch.randint(len(self.regions.directions), (n,), generator=self.random)
-        group = group.to(code.device)
-        content, weight = self._contents(group, progress)
-        return group, action[rows], torch.cat([code[rows], content], 1), weight
+        """Motion codes with other contents: groups, actions, latents, weights.
+
+        The second half of them has the contents of the first, and of every clip the frame
+        ``second`` (images, in which the clips' groups are ``group``).
+        """
+        n = self.local_swapped // 2
+        with torch.no_grad():
+            later = self.encoder_average(self._view(second[:n], group[:n]))
+        noise = torch.randn(later.shape, generator=self.random).to(later)
+        codes = torch.cat([code[:n], later + self.values.code_noise * noise])
+        other = torch.randint(len(self.regions.directions), (n,), generator=self.random)
+        other = other.to(code.device)
+        content, weight = self._contents(other, progress)
+        latent = torch.cat([codes, content.repeat(2, 1)], 1)
+        return other.repeat(2), action[:n].repeat(2), latent, weight.repeat(2)
+
+    def _still(self, real: Tensor, second: Tensor, group: Tensor, other: Tensor) -> Tensor:
+        """Where the swapped frames must not change: turned as their contents are."""
+        n = len(other) // 2
+        mirrored = self.sampler.mirrored
+        turned = mirrored[group[:n]] ^ mirrored[other[:n]]
+        return flip_where(stillness(real[:n], second[:n]), turned)
 
     def _judge(
         self, real: Tensor, group: Tensor, action: Tensor, made: Tensor, made_group: Tensor,
@@ -264,9 +295,11 @@ class GeneratorStage(Stage):
         """The averaged encoder must find the motion code that swapped frames were made from."""
         found = self.encoder_average(jitter(self._view(swapped, group), self.random))
         apart = functional.smooth_l1_loss(found, code, reduction="none").mean(1)
+        losses["cycle"] = (apart * weight).mean()
+        if not self.values.action:  # an action that no single frame shows has no classifier
+            return losses["cycle"]
         logits = self.action_average(found)
         named = functional.cross_entropy(logits, action, reduction="none")
-        losses["cycle"] = (apart * weight).mean()
         losses["cycle_right"] = (logits.argmax(1) == action).float().mean()
         return losses["cycle"] + 0.5 * (named * weight).mean()
 
