@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .cpu_backend import threads
 from .errors import DiskFullError, MocogenError, UsageError
 from .files import sha256
 from .manifest import Line, Listing
@@ -257,8 +258,9 @@ def render(
     """Sample and write clips one after the other; each comes when it is complete.
 
     A clip is encoded and written while the next frames are made: in a thread of its own, a
-    few blocks of frames behind. A clip that cannot be written is told as an outcome, and the
-    next one is tried. A full disk ends the batch.
+    few blocks of frames behind. With ``OMP_NUM_THREADS=1`` on a CPU there is one thread for
+    all, as a cluster that gives a worker one core expects. A clip that cannot be written is
+    told as an outcome, and the next one is tried. A full disk ends the batch.
 
     Args:
         on_frames: told how many frames have just been made and written.
@@ -293,7 +295,8 @@ def render(
             if outcome is not None:
                 yield outcome
 
-    thread = ThreadPoolExecutor(1) if sink.overlaps else AtOnce()
+    alone = str(model.backend.device) == "cpu" and threads() == 1
+    thread = ThreadPoolExecutor(1) if sink.overlaps and not alone else AtOnce()
     try:
         made = 0
         for clip, frames in model.stream(clips()):

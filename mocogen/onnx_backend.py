@@ -32,10 +32,10 @@ class OnnxBackend(CpuBackend):
         self._pool = ThreadPoolExecutor(self._threads)
 
     def images(self, latents: Floats) -> NDArray[np.uint8]:
-        # A share of the block for each thread. ONNX Runtime's own threads do not share all of
-        # a convolution's work, and it computes image by image, so that shares of any size give
-        # the same bits.
-        shares = np.array_split(latents, min(self._threads, len(latents)))
+        # ONNX Runtime's own threads do not share all of a convolution's work, and it computes
+        # image by image, so that shares of any size give the same bits. Two for each thread:
+        # where the encoder takes a core from one, the other goes on meanwhile.
+        shares = np.array_split(latents, min(2 * self._threads, len(latents)))
         return np.concatenate(list(self._pool.map(self._frames, shares)))
 
     def _frames(self, latents: Floats) -> NDArray[np.uint8]:

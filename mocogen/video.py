@@ -114,15 +114,16 @@ class Mp4Writer(ClipWriter):
             rate=Fraction(form.fps).limit_denominator(1001),
             options={"crf": "18", "preset": "veryfast", "x264-params": color},
         )
-        self._even = ((0, form.height % 2), (0, form.width % 2), (0, 0))
-        self._stream.height = form.height + form.height % 2
-        self._stream.width = form.width + form.width % 2
+        odd = form.height % 2, form.width % 2
+        self._even = ((0, odd[0]), (0, odd[1]), (0, 0)) if any(odd) else None
+        self._stream.height = form.height + odd[0]
+        self._stream.width = form.width + odd[1]
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
 
     def write(self, frames: Frames) -> None:
         for frame in frames:
-            even = np.pad(frame, self._even, mode="edge")
+            even = np.pad(frame, self._even, mode="edge") if self._even else frame
             self._container.mux(self._stream.encode(self._frame(even, format="rgb24")))
 
     def close(self) -> None:
@@ -240,10 +241,11 @@ class GifWriter(ClipWriter):
         chosen = nearest.ravel().copy()
         before = self._shown.ravel()
         (changed,) = np.nonzero(chosen != before)
-        wanted = frame.reshape(-1, 3)[changed].astype(np.int16)
-        colors = self._colors[:, 1:].astype(np.int16)
-        old = np.abs(colors[before[changed]] - wanted).max(axis=1)
-        new = np.abs(colors[chosen[changed]] - wanted).max(axis=1)
+        # Channels first: the largest of three is slow to find along the last axis.
+        wanted = frame.reshape(-1, 3).take(changed, axis=0).T.astype(np.int16, order="C")
+        colors = self._colors[:, 1:].T.astype(np.int16, order="C")
+        old = np.abs(colors.take(before[changed], axis=1) - wanted).max(axis=0)
+        new = np.abs(colors.take(chosen[changed], axis=1) - wanted).max(axis=0)
         kept = changed[old <= new + self.STEADY]
         chosen[kept] = before[kept]
         return chosen.reshape(nearest.shape)

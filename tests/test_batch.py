@@ -333,6 +333,7 @@ def test_ctrl_c_leaves_whole_clips_that_are_listed(tiny: Path, tmp_path: Path):
 def test_frames_are_made_while_others_are_written(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     model = mocogen.load(tiny, "cpu")
     blocks = []
     second = threading.Event()
@@ -361,9 +362,29 @@ def test_frames_are_made_while_others_are_written(
     assert np.array_equal(np.load(tmp_path / "clip.npy"), model.sample(20 * size, seed=0))
 
 
+def test_one_thread_writes_before_it_goes_on(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    model = mocogen.load(tiny, "cpu")
+    write = video.NpyWriter.write
+    writers = set()
+
+    def noted(self: video.NpyWriter, frames: np.ndarray) -> None:
+        writers.add(threading.current_thread())
+        write(self, frames)
+
+    monkeypatch.setattr(video.NpyWriter, "write", noted)
+    asked = Request(frames=40, out=f"{tmp_path}/clip.npy")
+    (outcome,) = batch.render(model, batch.plan(model, [asked], {}), batch.FileSink())
+    assert outcome.error is None
+    assert writers == {threading.current_thread()}
+
+
 def test_frames_do_not_pile_up_ahead_of_a_slow_writer(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     model = mocogen.load(tiny, "cpu")
     made, lead = [0], []
     images = model.backend.images
