@@ -74,6 +74,25 @@ def test_groups_from_stems_and_mirrored(tmp_path: Path) -> None:
     assert len(clips.listing()) == 4
 
 
+def test_clips_of_one_group_are_brought_into_one_light(tmp_path: Path) -> None:
+    colours = {"a": (100, 110, 120), "b": (100, 112, 118), "c": (150, 110, 60)}
+    for action, colour in colours.items():
+        clip = np.full((16, 32, 32, 3), colour, np.uint8)
+        clip[:, 8:16, 8:16] = 20  # clothes
+        write_strip(tmp_path / action / "p.png", clip)
+    write_strip(tmp_path / "a" / "other.png", np.full((16, 32, 32, 3), 200, np.uint8))
+    kept = load_clips(tmp_path, 32)
+    found = load_clips(tmp_path, 32, light="match")
+    for clip, before in zip(found.clips, kept.clips, strict=True):
+        frames = found.frames[clip.start : clip.start + clip.length]
+        median = tuple(np.median(frames.reshape(-1, 3), axis=0))
+        assert median == ((200, 200, 200) if clip.group == "other" else (100, 110, 118))
+        assert frames[0, 12, 12, 0] in (20, 200, round(20 * 100 / 150))
+        if clip.group == "other":
+            old = kept.frames[before.start : before.start + before.length]
+            assert np.array_equal(frames, old)
+
+
 def test_groups_from_a_table(tmp_path: Path) -> None:
     for name in ("1", "2"):
         write_strip(tmp_path / "d" / "a" / f"{name}.png", frames())

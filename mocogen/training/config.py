@@ -58,6 +58,7 @@ class DataConfig:
         fit: how frames become square: "crop" (the middle) or "stretch".
         min_frames: shorter clips are skipped.
         memory_mb: bound on the decoded frames in memory.
+        light: "match" brings all clips of a group into one light, "keep" does not.
         fps: frames a second that the checkpoint states.
         name: what the checkpoint calls the data; empty for the folder's name.
         license: what the checkpoint states as the terms of the weights.
@@ -69,6 +70,7 @@ class DataConfig:
     fit: str
     min_frames: int
     memory_mb: int
+    light: str
     fps: float
     name: str
     license: str
@@ -482,6 +484,7 @@ def _check(config: TrainConfig) -> None:
     precisions = ("auto", "32") if config.is_flow else ("auto", "32", "bf16")
     _choose("run.precision", config.run.precision, precisions)
     _choose("data.fit", config.data.fit, ("crop", "stretch"))
+    _choose("data.light", config.data.light, ("keep", "match"))
     positive = (
         "steps", "batch", "swapped", "learning_rate", "discriminator_rate", "critic_rate",
         "window", "frames", "skip", "encoder_width", "discriminator_width", "critic_width",

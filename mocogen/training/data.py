@@ -107,6 +107,7 @@ def load_clips(
     fit: str = "crop",
     min_frames: int = 16,
     memory_mb: int = 2048,
+    light: str = "keep",
     on_clip: Callable[[str], None] | None = None,
 ) -> ClipSet:
     """Read, resize and keep all clips of a folder.
@@ -121,6 +122,7 @@ def load_clips(
         fit: "crop" cuts oblong frames to their middle square, "stretch" squeezes them.
         min_frames: shorter clips are skipped, and named in the result.
         memory_mb: bound on the decoded frames, in units of 2**20 bytes.
+        light: "keep" the clips' colours, or "match" those of a group: see :func:`_match_light`.
         on_clip: called with every path before it is read.
 
     Raises:
@@ -186,6 +188,8 @@ def load_clips(
                 "least two" + _reasons(skipped)
             )
         raise MocogenError(_nothing(folder, skipped))
+    if light == "match":
+        _match_light(clips, decoded)
     people = sorted({clip.group for clip in clips})
     all_groups = [(name, False) for name in people]
     if mirror:
@@ -197,6 +201,23 @@ def load_clips(
     if gone:
         raise MocogenError(f"no clip of action {gone[0]!r} can be used" + _reasons(skipped))
     return ClipSet(np.concatenate(decoded), clips, order, tuple(all_groups), skipped)
+
+
+def _match_light(clips: list[Clip], decoded: list[Frames]) -> None:
+    """Bring every clip of a group into the light in which most of them were filmed.
+
+    Who is filmed on two days, jumping on the second, would else stand before a wall that
+    changes its colour with the pose. A clip's light is its median colour, most of which is
+    wall; each channel is multiplied so that it becomes the median over the group's clips.
+    """
+    medians = [np.median(frames.reshape(-1, 3), axis=0) for frames in decoded]
+    for k, clip in enumerate(clips):
+        group = [m for m, other in zip(medians, clips, strict=True) if other.group == clip.group]
+        gain = np.median(group, axis=0) / np.maximum(medians[k], 1.0)
+        levels = np.arange(256)[:, None] * gain
+        table = levels.round().clip(0, 255).astype(np.uint8)
+        for channel in range(3):
+            decoded[k][..., channel] = table[decoded[k][..., channel], channel]
 
 
 def _nothing(folder: Path, skipped: list[str]) -> str:

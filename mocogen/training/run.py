@@ -78,6 +78,7 @@ def train(
         config.data.fit,
         config.data.min_frames,
         config.data.memory_mb,
+        config.data.light,
     )
     for line in clips.skipped:
         tell.note(f"skipped {line}")
