@@ -64,7 +64,7 @@ class Done:
     """What a worker tells of a range.
 
     Attributes:
-        outcomes: of its jobs, in order; fewer where the disk was full.
+        outcomes: of its jobs, in order; fewer where the disk was full or the batch interrupted.
         lines: for the manifest, in order.
         full: that error, if it was.
         backend: what computed the networks.
@@ -199,8 +199,15 @@ class Cluster:
                 on_frames(sum(outcome.job.clip.frames for outcome in part.done.outcomes))
                 while waiting and waiting[0].done:
                     yield from _told(waiting.popleft(), sink)
+        except (KeyboardInterrupt, GeneratorExit):
+            self._cancel(pending)
+            for part in waiting:
+                if part.done:
+                    for _ in _told(part, sink):
+                        pass
+            raise
         finally:
-            self._cancel(list(pending))
+            self._cancel(pending)
 
     def _room(self) -> int:
         """How many ranges can be given out at once, now that nodes may have come and gone."""
@@ -235,12 +242,15 @@ class Cluster:
             return None
         return done
 
-    def _cancel(self, pending: list[Any]) -> None:
-        """Interrupt calls, and give them a moment to take away what is not complete."""
+    def _cancel(self, pending: dict[Any, Range]) -> None:
+        """Interrupt calls, give them a moment, and keep what they have completed."""
         for call in pending:
             self._ray.cancel(call)
         if pending:
-            self._ray.wait(pending, num_returns=len(pending), timeout=5)
+            told, _ = self._ray.wait(list(pending), num_returns=len(pending), timeout=5)
+            for call in told:
+                pending[call].done = self._result(call)
+        pending.clear()
 
     def __enter__(self) -> Cluster:
         return self
@@ -342,9 +352,12 @@ def work(shared: list[Any], jobs: list[Job], sink: Sink, attempt: int) -> Done:
     full = None
     try:
         with sink:
-            outcomes += batch.render(model, jobs, sink)
+            for outcome in batch.render(model, jobs, sink):
+                outcomes.append(outcome)  # one by one: those before an interruption count
     except DiskFullError as error:
         full = error
+    except KeyboardInterrupt:  # the driver was interrupted and tells its workers
+        pass
     return Done(outcomes, draft.lines, full, model.backend.name)
 
 

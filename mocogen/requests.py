@@ -149,6 +149,8 @@ class Seeds:
         for (_, last), (first, _) in pairwise(sorted(runs)):
             if first <= last:
                 raise UsageError(f"seeds {text}: seed {first} is there twice")
+        if sum(last - first + 1 for first, last in runs) > MAX_SEED:
+            raise UsageError(f"seeds {text}: a batch has at most {MAX_SEED} clips")
         return cls(tuple(runs))
 
     def __len__(self) -> int:

@@ -43,6 +43,7 @@ def test_seeds_are_read_as_written():
         ("5-3", "write 3-5"),
         ("1-5,5", "seed 5 is there twice"),
         ("1,2,1", "seed 1 is there twice"),
+        ("0-9223372036854775807", "at most 9223372036854775807 clips"),
         ("", "is no seed"),
         ("1,,2", "is no seed"),
         ("-4", "is no seed"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -63,6 +65,26 @@ def test_a_batch_survives_the_death_of_a_node(cluster: Any, tiny: Path, tmp_path
     assert many.returncode == 0, said
     assert "96 clips, 4608 frames" in said
     assert contents(spread) == contents(alone)
+
+
+def test_what_is_complete_when_interrupted_is_listed(cluster: Any, tiny: Path, tmp_path: Path):
+    words = ("--count", "64", "--frames", "200", "--seed", "0", "--out", "{seed:03d}.gif")
+    words = (*words, "--engine", "ray", "--address", cluster.address)
+    running = start(tiny, tmp_path / "x", *words, stderr=subprocess.PIPE)
+    deadline = time.time() + 300
+    while not (made := list((tmp_path / "x").glob("[0-9]*.gif"))):
+        assert running.poll() is None, running.communicate()[1]
+        assert time.time() < deadline
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=60) == 130
+    lines = (tmp_path / "x" / "manifest.jsonl").read_text().splitlines()
+    made = sorted(file.name for file in (tmp_path / "x").glob("[0-9]*.gif"))
+    assert sorted(json.loads(line)["file"] for line in lines) == made
+    assert 0 < len(made) < 64
+    # Going on makes the rest.
+    assert start(tiny, tmp_path / "x", *words, "--quiet").wait(timeout=300) == 0
+    assert len(list((tmp_path / "x").glob("[0-9]*.gif"))) == 64
 
 
 def test_shards_and_going_on(cluster: Any, tiny: Path, tmp_path: Path):
