@@ -10,17 +10,12 @@ that its colour is the same in every pixel and frame.
 In longer clips the shape bounces off the edge that it has reached and crosses back, along a
 new curve that goes on where and as the last one ended.
 
-The paper does not say how many different shapes there are. Either every clip shows one of its
-own, or ``objects`` of them share the clips, each moving in both ways: a person who raises an
-arm and jumps is still one person, and with objects that return a model can learn as much.
-
 Clip ``k`` of a seed depends on the seed and ``k`` alone, on every machine and however many
 clips are made: all numbers come from the raw stream of numpy's Philox.
 """
 
 from __future__ import annotations
 
-import colorsys
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +37,6 @@ CROSSING = 15
 """Steps from one edge to the other: the first of 16 frames is at one, the last at the other."""
 
 LISTING = "clips.csv"
-_HUES = ("red", "yellow", "green", "cyan", "blue", "magenta")
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,6 @@ class ShapeClip:
 
     Attributes:
         action: one of ``ACTIONS``.
-        group: who it is: the object's number, or shape and nearest pure hue ("circle-red").
         shape: one of ``SHAPES``.
         colour: red, green and blue, 0 to 255.
         radius: of a circle, or half the side of a square, in frame widths.
@@ -59,7 +52,6 @@ class ShapeClip:
     """
 
     action: str
-    group: str
     shape: str
     colour: tuple[int, int, int]
     radius: float
@@ -75,32 +67,21 @@ class ShapeClip:
         return np.where((distance <= self.radius)[..., None], colour, np.uint8(0))
 
 
-def make(seed: int, index: int, frames: int = 16, objects: int = 0) -> ShapeClip:
-    """Clip ``index`` of a seed. One with more frames begins with those of a shorter one.
-
-    With ``objects``, clips look like the first so many of those without.
-    """
-    action = ACTIONS[index % 2]
+def make(seed: int, index: int, frames: int = 16) -> ShapeClip:
+    """Clip ``index`` of a seed. One with more frames begins with those of a shorter one."""
     curves = -(-max(frames - 1, 1) // CROSSING)
-    # Philox yields four words at a time; looks take six of the first eight.
-    uniform = _uniform(seed, index, 8 + 8 * curves)
-    member = index // 2 % objects if objects else None
-    looks = uniform if member is None else _uniform(seed, member, 8)
-    shape = SHAPES[int(looks[0] * 2)]
-    radius = (5 + 5 * looks[1]) / 64
-    channels = looks[2:5] / looks[2:5].max() * (128 + 127 * looks[5])
+    # Philox yields four words at a time; shape, radius and colour take six of the first eight.
+    key = np.array([seed, index], np.uint64)
+    raw = np.asarray(np.random.Philox(key=key).random_raw(8 + 8 * curves))
+    uniform = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    shape = SHAPES[int(uniform[0] * 2)]
+    radius = (5 + 5 * uniform[1]) / 64
+    channels = uniform[2:5] / uniform[2:5].max() * (128 + 127 * uniform[5])
     red, green, blue = (int(value) for value in channels.round())
-    hue = _HUES[round(6 * colorsys.rgb_to_hsv(red, green, blue)[0]) % 6]
-    group = f"{shape}-{hue}" if member is None else f"object-{member}"
     along, aside = _path(frames, radius, uniform[8:].reshape(curves, 8))
+    action = ACTIONS[index % 2]
     path = np.stack([along, aside] if action == "horizontal" else [aside, along], axis=1)
-    return ShapeClip(action, group, shape, (red, green, blue), radius, path)
-
-
-def _uniform(seed: int, index: int, count: int) -> NDArray[np.float64]:
-    """The first ``count`` numbers of a clip, uniform in [0, 1)."""
-    raw = np.random.Philox(key=np.array([seed, index], np.uint64)).random_raw(count)
-    return (np.asarray(raw) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return ShapeClip(action, shape, (red, green, blue), radius, path)
 
 
 def _path(
@@ -143,12 +124,11 @@ def write(
     frames: int = 16,
     seed: int = 0,
     size: int = 64,
-    objects: int = 0,
     on_clip: Callable[[], None] | None = None,
 ) -> None:
     """Write a data set: ``folder/ACTION/NUMBER.png``, horizontal strips of square frames.
 
-    Beside them comes ``clips.csv`` with the columns path, group, shape, red, green, blue,
+    Beside them comes ``clips.csv`` with the columns path, group (the shape), red, green, blue,
     radius (in pixels). Files of the same names are replaced, each whole or not at all.
 
     Args:
@@ -157,8 +137,6 @@ def write(
         frames: length of a clip, 2 to 4,096.
         seed: 0 to ``requests.MAX_SEED``.
         size: height and width of a frame in pixels, 16 to 1,024.
-        objects: how many different shapes share the clips, at most 1,000,000; with 0 every
-            clip shows one of its own.
         on_clip: called after every clip.
 
     Raises:
@@ -170,20 +148,19 @@ def write(
         ("frames", frames, 2, 4096),
         ("seed", seed, 0, MAX_SEED),
         ("size", size, 16, 1024),
-        ("objects", objects, 0, 1_000_000),
     ):
         if not low <= value <= high:
             raise UsageError(f"{name} {value}: use a whole number from {low} to {high}")
     digits = len(str(clips - 1))
     names = [f"{ACTIONS[k % 2]}/{k:0{digits}}.png" for k in range(clips)]
     _refuse_strangers(folder, set(names))
-    rows: list[list[object]] = [["path", "group", "shape", "red", "green", "blue", "radius"]]
+    rows: list[list[object]] = [["path", "group", "red", "green", "blue", "radius"]]
     for index, name in enumerate(names):
-        clip = make(seed, index, frames, objects)
+        clip = make(seed, index, frames)
         strip = Image.fromarray(np.concatenate(list(clip.frames(size)), axis=1))
         with atomic_path(folder / name) as temporary:
             strip.save(temporary)
-        rows.append([name, clip.group, clip.shape, *clip.colour, round(clip.radius * size, 3)])
+        rows.append([name, clip.shape, *clip.colour, round(clip.radius * size, 3)])
         if on_clip is not None:
             on_clip()
     with (

@@ -232,6 +232,20 @@ def test_contents_are_normal_and_name_their_group() -> None:
         ContentRegions(51, 50, seed=0)
 
 
+def test_attributes_are_projections_and_leave_the_rest_normal() -> None:
+    regions = ContentRegions(3, 10, seed=0, attributes=2)
+    random = torch.Generator().manual_seed(0)
+    group = torch.randint(3, (20_000,), generator=random)
+    scores = torch.randn(20_000, 2, generator=random)
+    content = regions.draw(group, random, scores)
+    torch.testing.assert_close(content @ regions.scales.t(), scores, atol=1e-5, rtol=0)
+    assert torch.equal(regions.winner(content)[0], group)
+    covariance = content.t() @ content / len(content)
+    assert float((covariance - torch.eye(10)).abs().max()) < 0.06
+    with pytest.raises(MocogenError, match="9 groups and 2 attributes do not fit"):
+        ContentRegions(9, 10, seed=0, attributes=2)
+
+
 @pytest.fixture
 def walkers(tmp_path: Path) -> ClipSet:
     """Clips of a bright square that walks along the upper half; the last frame is the wall."""
@@ -245,7 +259,10 @@ def walkers(tmp_path: Path) -> ClipSet:
 
 def test_pairs_come_from_one_clip_and_bring_its_mean(walkers: ClipSet) -> None:
     sampler = FrameSampler(walkers, torch.device("cpu"))
-    first, second, mean, group, action = sampler.draw_pairs(64, torch.Generator().manual_seed(0))
+    pairs = sampler.draw_pairs(64, torch.Generator().manual_seed(0))
+    first, second, mean, group, action = (
+        pairs.first, pairs.second, pairs.mean, pairs.group, pairs.action,
+    )  # fmt: skip
     assert {(int(g), int(a)) for g, a in zip(group, action, strict=True)} == set(sampler.pairs)
     for k in range(64):
         members = sampler.members[sampler.pairs.index((int(group[k]), int(action[k])))]

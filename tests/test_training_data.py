@@ -74,6 +74,33 @@ def test_groups_from_stems_and_mirrored(tmp_path: Path) -> None:
     assert len(clips.listing()) == 4
 
 
+def test_attributes_become_normal_scores_by_their_rank(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    rows = [f"{name}.png,g,{size},7" for name, size in zip("abcd", (5, 80, 20, 20), strict=True)]
+    table.write_text("\n".join(["path,group,size,same", *rows]), encoding="utf-8")
+    for name in "abcd":
+        write_strip(tmp_path / "d" / f"{name}.png", frames(16, 32, 0))
+    clips = load_clips(tmp_path / "d", 32, groups=str(table), attributes=("size", "same"))
+    assert [clip.attributes for clip in clips.clips] == [(5, 7), (80, 7), (20, 7), (20, 7)]
+    # One quarter of N(0, 1) for each; the middle of a quarter, and of the two that are equal.
+    wanted = [[-1.1503, 0], [1.1503, 0], [0, 0], [0, 0]]
+    np.testing.assert_allclose(clips.scores(), wanted, atol=1e-3)
+    assert load_clips(tmp_path / "d", 32).scores().shape == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("groups", "sentence"),
+    [("stem", "name it with data.groups"), ("table.csv", "columns path, group and size is wanted")],
+)
+def test_attributes_need_a_table_that_has_them(tmp_path: Path, groups: str, sentence: str) -> None:
+    for name in "ab":
+        write_strip(tmp_path / "d" / f"{name}.png", frames(16, 32, 0))
+    (tmp_path / "table.csv").write_text("path,group\na.png,x\nb.png,y\n", encoding="utf-8")
+    where = str(tmp_path / groups) if groups.endswith(".csv") else groups
+    with pytest.raises(UsageError, match=sentence):
+        load_clips(tmp_path / "d", 32, groups=where, attributes=("size",))
+
+
 def test_clips_of_one_group_are_brought_into_one_light(tmp_path: Path) -> None:
     colours = {"a": (100, 110, 120), "b": (100, 112, 118), "c": (150, 110, 60)}
     for action, colour in colours.items():

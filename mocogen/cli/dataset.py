@@ -24,15 +24,12 @@ def shapes(
     frames: Annotated[int, typer.Option(help="Length of a clip in frames.")] = 16,
     seed: Annotated[int, typer.Option(help="The same seed makes the same clips.")] = 0,
     size: Annotated[int, typer.Option(help="Height and width of a frame in pixels.")] = 64,
-    objects: Annotated[
-        int, typer.Option(help="How many different shapes share the clips (0: each has its own).")
-    ] = 0,
     quiet: common.Quiet = False,
 ) -> None:
     """Circles and squares that move from left to right or from top to bottom."""
     from ..shapes import write
 
     with common.clips_bar("drawing", clips, quiet) as on_clip:
-        write(out, clips, frames, seed, size, objects, on_clip)
+        write(out, clips, frames, seed, size, on_clip)
     if not quiet:
         common.say(f"{out}: {clips} clips of {frames} frames of {size}x{size}, seed {seed}")

@@ -54,6 +54,7 @@ class DataConfig:
     Attributes:
         actions: names in the order of their one-hot vector; empty for the sorted folder names.
         groups: who is on screen: "stem" (the file's name), "none", or a CSV's path.
+        attributes: columns of that CSV with numbers that tell contents apart by degrees.
         mirror: whether every clip also counts mirrored, as a group of its own.
         fit: how frames become square: "crop" (the middle) or "stretch".
         min_frames: shorter clips are skipped.
@@ -66,6 +67,7 @@ class DataConfig:
 
     actions: tuple[str, ...]
     groups: str
+    attributes: tuple[str, ...]
     mirror: bool
     fit: str
     min_frames: int

@@ -5,6 +5,9 @@ has the largest projection is group k's. Over all groups the regions are equally
 N(0, I), so contents drawn from the prior name every group equally often, and a border
 between two regions is as short as it can be (for Gaussian measure, regions of this shape
 have the smallest borders: Milman and Neeman 2022).
+
+What differs by degrees has no border: an attribute, such as a colour or a size, is the
+projection on a direction of its own.
 """
 
 from __future__ import annotations
@@ -20,33 +23,41 @@ class ContentRegions:
 
     Attributes:
         directions: (groups, size), orthonormal rows.
+        scales: (attributes, size), orthonormal to each other and to those.
 
     Raises:
-        MocogenError: there are more groups than dimensions.
+        MocogenError: there are more groups and attributes than dimensions.
     """
 
-    def __init__(self, groups: int, size: int, seed: int) -> None:
-        if groups > size:
+    def __init__(self, groups: int, size: int, seed: int, attributes: int = 0) -> None:
+        if groups + attributes > size:
+            also = f" and {attributes} attributes" if attributes else ""
             raise MocogenError(
-                f"{groups} groups do not fit into a content vector of {size} numbers: raise "
-                "model.content, or name fewer groups with data.groups"
+                f"{groups} groups{also} do not fit into a content vector of {size} numbers: "
+                "raise model.content, or name fewer groups with data.groups"
             )
         random = torch.Generator().manual_seed(seed)
         square = torch.randn(size, size, generator=random, dtype=torch.float64)
-        self.directions = torch.linalg.qr(square).Q[:, :groups].t().float().contiguous()
+        rows = torch.linalg.qr(square).Q[:, : groups + attributes].t().float().contiguous()
+        self.directions, self.scales = rows[:groups], rows[groups:]
 
-    def draw(self, group: Tensor, random: torch.Generator) -> Tensor:
+    def draw(self, group: Tensor, random: torch.Generator, scores: Tensor | None = None) -> Tensor:
         """Contents of given groups: group (n,) to (n, size), on the CPU.
 
         A draw from N(0, I) in which the projections on the group's direction and on the
         winning one are exchanged. With groups drawn uniformly the result is N(0, I) again.
+        The projections on the attributes' directions are their ``scores`` (n, attributes),
+        where these are given.
         """
         content = torch.randn(len(group), self.directions.shape[1], generator=random)
         projections = content @ self.directions.t()
         rows = torch.arange(len(group))
         winner = projections.argmax(1)
         lead = projections[rows, winner] - projections[rows, group]
-        return content + lead[:, None] * (self.directions[group] - self.directions[winner])
+        content = content + lead[:, None] * (self.directions[group] - self.directions[winner])
+        if scores is not None:
+            content = content + (scores - content @ self.scales.t()) @ self.scales
+        return content
 
     def push(self, content: Tensor, group: Tensor, strength: float) -> Tensor:
         """Contents moved by ``strength`` along their group's direction, away from borders."""
@@ -61,5 +72,6 @@ class ContentRegions:
         return top.indices[:, 0], top.values[:, 0] - top.values[:, 1]
 
     def projector(self) -> Tensor:
-        """The projection (size, size) onto the space that the directions span."""
-        return self.directions.t() @ self.directions
+        """The projection (size, size) onto the space that all directions span."""
+        rows = torch.cat([self.directions, self.scales])
+        return rows.t() @ rows

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ class Clip:
         mirrored: whether left and right are exchanged.
         path: relative to the data folder, with forward slashes.
         sha256: of the file, or of the names and contents of a folder's files.
+        attributes: what numbers say of its content, as the table has them.
     """
 
     start: int
@@ -46,6 +48,7 @@ class Clip:
     mirrored: bool
     path: str
     sha256: str
+    attributes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,21 @@ class ClipSet:
     def group_index(self, clip: Clip) -> int:
         return self.groups.index((clip.group, clip.mirrored))
 
+    def scores(self) -> NDArray[np.float32]:
+        """The attributes as normal scores, (clips, attributes).
+
+        Each is replaced by the quantile of N(0, 1) that its rank among the clips has: so many
+        clips are below it, and as many draws from the prior.
+        """
+        values = np.array([clip.attributes for clip in self.clips], float)
+        normal = NormalDist()
+        scores = np.zeros(values.shape, np.float32)
+        for k, column in enumerate(values.T):
+            _, place, count = np.unique(column, return_inverse=True, return_counts=True)
+            middle = (np.cumsum(count) - count / 2) / len(column)
+            scores[:, k] = np.array([normal.inv_cdf(m) for m in middle])[place]
+        return scores
+
     def listing(self) -> list[dict[str, object]]:
         """One record a file: path, action, group, frames, sha256."""
         return [
@@ -108,6 +126,7 @@ def load_clips(
     min_frames: int = 16,
     memory_mb: int = 2048,
     light: str = "keep",
+    attributes: tuple[str, ...] = (),
     on_clip: Callable[[str], None] | None = None,
 ) -> ClipSet:
     """Read, resize and keep all clips of a folder.
@@ -123,6 +142,8 @@ def load_clips(
         min_frames: shorter clips are skipped, and named in the result.
         memory_mb: bound on the decoded frames, in units of 2**20 bytes.
         light: "keep" the clips' colours, or "match" those of a group: see :func:`_match_light`.
+        attributes: columns of the table of groups, whose numbers tell contents apart that
+            differ by degrees: a colour, a size.
         on_clip: called with every path before it is read.
 
     Raises:
@@ -147,7 +168,7 @@ def load_clips(
         if absent:
             raise UsageError(f"no folder for action {absent[0]!r}: there are {', '.join(known)}")
         found = [(action, path) for action, path in found if action in actions]
-    names = _group_names(folder, groups)
+    names = _contents(folder, groups, attributes)
 
     clips: list[Clip] = []
     decoded: list[Frames] = []
@@ -174,11 +195,12 @@ def load_clips(
             skipped.append(f"{relative}: only {len(frames)} frames, at least {min_frames} needed")
             continue
         try:
-            group = names(path)
+            group, numbers = names(path)
         except MocogenError as error:
             skipped.append(f"{relative}: {error}")
             continue
-        clips.append(Clip(count, len(frames), action, group, False, relative, _hash(path)))
+        digest = _hash(path)
+        clips.append(Clip(count, len(frames), action, group, False, relative, digest, numbers))
         decoded.append(frames)
         count += len(frames)
     if len(clips) < 2:
@@ -298,11 +320,20 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _group_names(folder: Path, groups: str) -> Callable[[Path], str]:
+def _contents(
+    folder: Path, groups: str, attributes: tuple[str, ...]
+) -> Callable[[Path], tuple[str, tuple[float, ...]]]:
+    """What tells a clip's group and its attributes.
+
+    Raises:
+        UsageError: there is no such table, or it has no such columns.
+    """
+    if attributes and groups in ("stem", "none"):
+        raise UsageError("attributes are columns of a table: name it with data.groups=FILE.csv")
     if groups == "stem":
-        return lambda path: path.stem if path.is_file() else path.name
+        return lambda path: (path.stem if path.is_file() else path.name, ())
     if groups == "none":
-        return lambda path: "all"
+        return lambda path: ("all", ())
     table = Path(groups)
     try:
         with table.open(encoding="utf-8", newline="") as file:
@@ -311,14 +342,20 @@ def _group_names(folder: Path, groups: str) -> Callable[[Path], str]:
         raise UsageError(
             f"cannot read groups from {groups}: {error} (use stem, none, or a CSV's path)"
         ) from None
-    if not rows or not {"path", "group"} <= set(rows[0]):
-        raise UsageError(f"{groups}: a CSV with the columns path and group is wanted")
-    named = {row["path"].strip(): row["group"].strip() for row in rows}
+    wanted = ("path", "group", *attributes)
+    if not rows or not set(wanted) <= set(rows[0]):
+        listed = ", ".join(wanted[:-1]) + " and " + wanted[-1]
+        raise UsageError(f"{groups}: a CSV with the columns {listed} is wanted")
+    named = {row["path"].strip(): row for row in rows}
 
-    def lookup(path: Path) -> str:
-        relative = path.relative_to(folder).as_posix()
-        if relative not in named:
+    def lookup(path: Path) -> tuple[str, tuple[float, ...]]:
+        row = named.get(path.relative_to(folder).as_posix())
+        if row is None:
             raise MocogenError(f"{groups} names no group for it")
-        return named[relative]
+        try:
+            numbers = tuple(float(row[name]) for name in attributes)
+        except (TypeError, ValueError):
+            raise MocogenError(f"{groups} has no number for an attribute of it") from None
+        return row["group"].strip(), numbers
 
     return lookup

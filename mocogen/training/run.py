@@ -79,6 +79,7 @@ def train(
         config.data.min_frames,
         config.data.memory_mb,
         config.data.light,
+        config.data.attributes,
     )
     for line in clips.skipped:
         tell.note(f"skipped {line}")

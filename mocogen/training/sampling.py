@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,6 +11,25 @@ from torch import Tensor
 
 from .augment import flip_where
 from .data import ClipSet
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two frames of each of n clips.
+
+    Attributes:
+        first, second: (n, 3, size, size) in [-1, 1].
+        mean: of all frames of the clips, the same.
+        group, action: (n,).
+        scores: the clips' attributes (n, attributes), on the CPU.
+    """
+
+    first: Tensor
+    second: Tensor
+    mean: Tensor
+    group: Tensor
+    action: Tensor
+    scores: Tensor
 
 
 class FrameSampler:
@@ -37,6 +57,7 @@ class FrameSampler:
             clips.frames[a : a + n].mean(axis=0).round()
             for a, n in zip(self.starts, self.lengths, strict=True)
         ]
+        self.scores = torch.from_numpy(clips.scores())
         self.means = torch.from_numpy(np.stack(means).astype(np.uint8)).to(device)
         self.seen = torch.zeros(groups, actions, dtype=torch.bool)
         for group, action in self.pairs:
@@ -45,31 +66,22 @@ class FrameSampler:
         people = clips.people
         self.person = torch.tensor([people.index(name) for name, _ in clips.groups]).to(device)
 
-    def draw(self, n: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames (n, 3, size, size) in [-1, 1], their groups and actions, (n,) each."""
-        frames, groups, actions = self.draw_clips(n, 1, 1, random)
-        return frames[:, 0], groups, actions
-
-    def draw_pairs(
-        self, n: int, random: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Two frames of every clip drawn, anywhere in it, and the mean of all its frames.
-
-        Returns frames, second frames and means, (n, 3, size, size) in [-1, 1] each; groups
-        and actions, (n,) each.
-        """
+    def draw_pairs(self, n: int, random: torch.Generator) -> Pairs:
+        """Two frames of every clip drawn, anywhere in it."""
         clips, picks = self._pick(n, 2, random)
         first, second = (
             [
-                self.starts[c] + int(pick[k] * self.lengths[c])
-                for c, pick in zip(clips, picks, strict=True)
+                self.starts[clip] + int(pick[k] * self.lengths[clip])
+                for clip, pick in zip(clips, picks, strict=True)
             ]
             for k in range(2)
         )
         group, action = self._labels(clips)
         upright = torch.cat([self.bank[self._tensor(first + second)], self.means[clips]])
         frames = _images(upright, self.mirrored[group].repeat(3))
-        return frames[:n], frames[n : 2 * n], frames[2 * n :], group, action
+        return Pairs(
+            frames[:n], frames[n : 2 * n], frames[2 * n :], group, action, self.scores[clips]
+        )
 
     def draw_clips(
         self, n: int, length: int, skip: int, random: torch.Generator

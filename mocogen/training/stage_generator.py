@@ -61,7 +61,9 @@ class GeneratorStage(Stage):
         config, clips, device = context.config, context.clips, context.device
         self.values = values = config.generator
         model = config.model
-        self.regions = ContentRegions(len(clips.groups), model.content, config.run.seed)
+        self.regions = ContentRegions(
+            len(clips.groups), model.content, config.run.seed, len(config.data.attributes)
+        )
         self.sampler = FrameSampler(clips, device)
         actions, people = max(1, len(clips.actions)), len(clips.people)
         with context.initialising(self.name):
@@ -115,8 +117,9 @@ class GeneratorStage(Stage):
         frozen = progress >= values.encoder_freeze
         self._set_rates(progress, judged)
 
-        real, second, mean, group, action = self.sampler.draw_pairs(self.local_batch, self.random)
-        content, weight = self._contents(group, progress)
+        pairs = self.sampler.draw_pairs(self.local_batch, self.random)
+        real, second, group, action = pairs.first, pairs.second, pairs.group, pairs.action
+        content, weight = self._contents(group, progress, pairs.scores)
         losses: dict[str, Tensor] = {}
         with fabric.autocast():
             code = self._encode(real, group, frozen)
@@ -130,7 +133,7 @@ class GeneratorStage(Stage):
                 latent = torch.cat([latent, swapped[2]])
             made = self.generator(latent).float()
             rebuilt = made[: len(real)]
-            regard = regard_for_movement(real, mean, values.moving)
+            regard = regard_for_movement(real, pairs.mean, values.moving)
             losses["l1"] = weighted_l1(rebuilt, real, weight, regard)
             losses["edges"] = edge_l1(rebuilt, real, weight, regard)
             total = values.l1 * losses["l1"] + values.edges * losses["edges"]
@@ -176,13 +179,14 @@ class GeneratorStage(Stage):
     def sheet(self) -> Image.Image:
         """Real frames, the same rebuilt, and their motion with six contents from the prior."""
         random = torch.Generator().manual_seed(1)
-        real, group, _ = self.sampler.draw(12, random)
+        pairs = self.sampler.draw_pairs(12, random)
+        real, group = pairs.first, pairs.group
         others = torch.randint(len(self.regions.directions), (6,), generator=random)
         contents = [self.regions.draw(other.expand(1), random) for other in others]
         with torch.no_grad(), self.context.fabric.autocast():
             code = self.encoder_average(self._view(real, group))
             # Batch statistics: those of the averaged weights are made at the end only.
-            own = self.regions.draw(group.cpu(), random).to(code)
+            own = self.regions.draw(group.cpu(), random, pairs.scores).to(code)
             latents = [torch.cat([code, own], 1)]
             latents += [torch.cat([code, c.to(code).expand(len(code), -1)], 1) for c in contents]
             made = copy.deepcopy(self.generator_average).train()(torch.cat(latents)).float()
@@ -203,14 +207,16 @@ class GeneratorStage(Stage):
         values = self.values
         return values.content_push * (1 - ramp(progress, values.push_hold, values.push_end))
 
-    def _contents(self, group: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+    def _contents(
+        self, group: Tensor, progress: float, scores: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Contents of groups (n,), (n, content), and the weight of their frames, (n,).
 
         At a border between two regions no clear picture of one person is asked for; how near
         is near shrinks in the course of the training.
         """
         values, device = self.values, self.context.device
-        drawn = self.regions.draw(group.cpu(), self.random)
+        drawn = self.regions.draw(group.cpu(), self.random, scores)
         drawn = self.regions.push(drawn, group.cpu(), self._push(progress))
         lead = self.regions.winner(drawn)[1]
         margin = values.margin_start + progress * (values.margin_end - values.margin_start)
