@@ -37,19 +37,20 @@ def encoder_view(images: Tensor, mirrored: Tensor) -> Tensor:
     return (grey - mean) / grey.std((1, 2, 3), keepdim=True).clamp_min(1e-3)
 
 
-def jitter(grey: Tensor, random: torch.Generator) -> Tensor:
-    """Scale and position by a few per cent, contrast, and noise: (n, 1, h, w) to the same.
+def jitter(grey: Tensor, random: torch.Generator, shift: float) -> Tensor:
+    """Scale and position by up to ``shift``, contrast, and noise: (n, 1, h, w) to the same.
 
-    It takes the encoder's chance to know people by their height or place.
+    It takes the encoder's chance to know people by their height or place. Where the movement
+    is a change of place, ``shift`` has to be 0.
     """
     n = len(grey)
     draw = torch.rand(n, 4, generator=random).to(grey) * 2 - 1
     noise = torch.randn(grey.shape, generator=random).to(grey)
-    scale = 1 + 0.06 * draw[:, 0]
+    scale = 1 + shift * draw[:, 0]
     theta = grey.new_zeros(n, 2, 3)
     theta[:, 0, 0] = scale
     theta[:, 1, 1] = scale
-    theta[:, :, 2] = 0.06 * draw[:, 1:3]
+    theta[:, :, 2] = shift * draw[:, 1:3]
     grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
     moved = functional.grid_sample(grey, grid, padding_mode="border", align_corners=False)
     return moved * (1 + 0.15 * draw[:, 3, None, None, None]) + 0.1 * noise

@@ -114,6 +114,8 @@ class GeneratorConfig:
         code_noise: deviation of the noise that is added to motion codes.
         encoder_width, encoder_freeze: channels of the motion encoder's first layer, and the
             fraction after which it no longer changes.
+        encoder_shift: how far its frames are moved and scaled at random, as a share of their
+            size: 0 where place is what moves.
         discriminator_width, discriminator_size, discriminator_start: channels of its first
             layer, the size in pixels at which it looks at frames (what is finer than that is
             judged by nobody), and when it starts.
@@ -143,6 +145,7 @@ class GeneratorConfig:
     code_noise: float
     encoder_width: int
     encoder_freeze: float
+    encoder_shift: float
     discriminator_width: int
     discriminator_size: int
     discriminator_start: float

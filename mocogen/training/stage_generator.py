@@ -231,7 +231,7 @@ class GeneratorStage(Stage):
         if frozen:
             with torch.no_grad():
                 return self.encoder_average(view)
-        return self.encoder(jitter(view, self.random))
+        return self.encoder(jitter(view, self.random, self.values.encoder_shift))
 
     def _swap(
         self, code: Tensor, second: Tensor, group: Tensor, action: Tensor, progress: float
@@ -299,7 +299,8 @@ class GeneratorStage(Stage):
         losses: dict[str, Tensor],
     ) -> Tensor:  # fmt: skip
         """The averaged encoder must find the motion code that swapped frames were made from."""
-        found = self.encoder_average(jitter(self._view(swapped, group), self.random))
+        view = jitter(self._view(swapped, group), self.random, self.values.encoder_shift)
+        found = self.encoder_average(view)
         apart = functional.smooth_l1_loss(found, code, reduction="none").mean(1)
         losses["cycle"] = (apart * weight).mean()
         if not self.values.action:  # an action that no single frame shows has no classifier
