@@ -11,6 +11,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -200,14 +201,17 @@ class Cluster:
                 while waiting and waiting[0].done:
                     yield from _told(waiting.popleft(), sink)
         except (KeyboardInterrupt, GeneratorExit):
-            self._cancel(pending)
+            for call in self._cancel(list(pending)):
+                with suppress(MocogenError):  # the interruption is what is told
+                    pending[call].done = self._result(call)
+            pending.clear()
             for part in waiting:
                 if part.done:
                     for _ in _told(part, sink):
                         pass
             raise
         finally:
-            self._cancel(pending)
+            self._cancel(list(pending))
 
     def _room(self) -> int:
         """How many ranges can be given out at once, now that nodes may have come and gone."""
@@ -242,15 +246,17 @@ class Cluster:
             return None
         return done
 
-    def _cancel(self, pending: dict[Any, Range]) -> None:
-        """Interrupt calls, give them a moment, and keep what they have completed."""
+    def _cancel(self, pending: list[Any]) -> list[Any]:
+        """Interrupt calls, and give them a moment to take away what is not complete.
+
+        Returns those that have ended in it.
+        """
         for call in pending:
             self._ray.cancel(call)
-        if pending:
-            told, _ = self._ray.wait(list(pending), num_returns=len(pending), timeout=5)
-            for call in told:
-                pending[call].done = self._result(call)
-        pending.clear()
+        if not pending:
+            return []
+        ended: list[Any] = self._ray.wait(pending, num_returns=len(pending), timeout=5)[0]
+        return ended
 
     def __enter__(self) -> Cluster:
         return self

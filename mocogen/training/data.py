@@ -233,9 +233,12 @@ def _match_light(clips: list[Clip], decoded: list[Frames]) -> None:
     wall; each channel is multiplied so that it becomes the median over the group's clips.
     """
     medians = [np.median(frames.reshape(-1, 3), axis=0) for frames in decoded]
+    groups: dict[str, list[NDArray[np.float64]]] = {}
+    for clip, median in zip(clips, medians, strict=True):
+        groups.setdefault(clip.group, []).append(median)
+    usual = {name: np.median(group, axis=0) for name, group in groups.items()}
     for k, clip in enumerate(clips):
-        group = [m for m, other in zip(medians, clips, strict=True) if other.group == clip.group]
-        gain = np.median(group, axis=0) / np.maximum(medians[k], 1.0)
+        gain = usual[clip.group] / np.maximum(medians[k], 1.0)
         levels = np.arange(256)[:, None] * gain
         table = levels.round().clip(0, 255).astype(np.uint8)
         for channel in range(3):

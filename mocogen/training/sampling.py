@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,18 +53,20 @@ class FrameSampler:
         self.members = [pairs[pair] for pair in self.pairs]
         self.starts = [clip.start for clip in clips.clips]
         self.lengths = [clip.length for clip in clips.clips]
-        means = [
-            clips.frames[a : a + n].mean(axis=0).round()
-            for a, n in zip(self.starts, self.lengths, strict=True)
-        ]
         self.scores = torch.from_numpy(clips.scores())
-        self.means = torch.from_numpy(np.stack(means).astype(np.uint8)).to(device)
         self.seen = torch.zeros(groups, actions, dtype=torch.bool)
         for group, action in self.pairs:
             self.seen[group, action] = True
         self.mirrored = torch.tensor([m for _, m in clips.groups]).to(device)
         people = clips.people
         self.person = torch.tensor([people.index(name) for name, _ in clips.groups]).to(device)
+
+    @cached_property
+    def means(self) -> Tensor:
+        """The mean frame of every clip, in bytes: (clips, size, size, 3)."""
+        spans = zip(self.starts, self.lengths, strict=True)
+        clips = (self.bank[start : start + length] for start, length in spans)
+        return torch.stack([clip.double().mean(0).round().byte() for clip in clips])
 
     def draw_pairs(self, n: int, random: torch.Generator) -> Pairs:
         """Two frames of every clip drawn, anywhere in it."""

@@ -123,8 +123,7 @@ class GeneratorStage(Stage):
         losses: dict[str, Tensor] = {}
         with fabric.autocast():
             code = self._encode(real, group, frozen)
-            noise = torch.randn(code.shape, generator=self.random).to(code)
-            noisy = code + values.code_noise * noise
+            noisy = self._noisy(code)
             made_group, made_action, latent = group, action, torch.cat([noisy, content], 1)
             if judged:
                 swapped = self._swap(noisy.detach(), second, group, action, progress)
@@ -233,6 +232,10 @@ class GeneratorStage(Stage):
                 return self.encoder_average(view)
         return self.encoder(jitter(view, self.random, self.values.encoder_shift))
 
+    def _noisy(self, code: Tensor) -> Tensor:
+        noise = torch.randn(code.shape, generator=self.random).to(code)
+        return code + self.values.code_noise * noise
+
     def _swap(
         self, code: Tensor, second: Tensor, group: Tensor, action: Tensor, progress: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -244,8 +247,7 @@ class GeneratorStage(Stage):
         n = self.local_swapped // 2
         with torch.no_grad():
             later = self.encoder_average(self._view(second[:n], group[:n]))
-        noise = torch.randn(later.shape, generator=self.random).to(later)
-        codes = torch.cat([code[:n], later + self.values.code_noise * noise])
+        codes = torch.cat([code[:n], self._noisy(later)])
         other = torch.randint(len(self.regions.directions), (n,), generator=self.random)
         other = other.to(code.device)
         content, weight = self._contents(other, progress)
