@@ -48,14 +48,14 @@ def with_blocks(images: int, options: argparse.Namespace) -> Model:
 def bits_are_steady(backend: Backend, latents: np.ndarray) -> tuple[bool, bool]:
     """Whether a frame's place in a block, and the padding beside it, leave its bits alone."""
     size = len(latents)
-    images = backend.images(latents)
+    images = backend.begin_images(latents)()
     moved = all(
-        np.array_equal(backend.images(np.roll(latents, by, 0)), np.roll(images, by, 0))
+        np.array_equal(backend.begin_images(np.roll(latents, by, 0))(), np.roll(images, by, 0))
         for by in range(1, size)
     )
     half = latents.copy()
     half[size // 2 :] = 0
-    return moved, np.array_equal(backend.images(half)[: size // 2], images[: size // 2])
+    return moved, np.array_equal(backend.begin_images(half)()[: size // 2], images[: size // 2])
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def main() -> None:
             repeats = max(1, 64 // size)
             started = time.perf_counter()
             for _ in range(repeats):
-                model.backend.images(latents[size])
+                model.backend.begin_images(latents[size])()
             if counted:
                 times[size].append((time.perf_counter() - started) / (repeats * size))
     for size, model in models.items():

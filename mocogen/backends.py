@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,9 @@ Floats = NDArray[np.float32]
 Tensors = dict[str, Floats]
 State = Any
 """What a backend carries from one block of frames to the next."""
+
+Pending = Callable[[], NDArray[np.uint8]]
+"""Frames in the making: called, it waits for them, (images, height, width, 3)."""
 
 NAMES = ("auto", "torch", "onnx", "openvino")
 
@@ -54,7 +58,7 @@ class Backend(Protocol):
         name: "torch", "onnx" or "openvino".
         device: what the networks run on, such as "cpu" or "cuda:0".
         precision: one of ``PRECISIONS``.
-        blocks: the shapes that :meth:`unroll` and :meth:`images` want.
+        blocks: the shapes that :meth:`unroll` and :meth:`begin_images` want.
     """
 
     name: str
@@ -76,8 +80,8 @@ class Backend(Protocol):
         """As :meth:`unroll` from inputs of (clips, noise), the network's output being its next
         input; returns the codes, the next inputs and the state."""
 
-    def images(self, latents: Floats) -> NDArray[np.uint8]:
-        """Latents of (images, input) to frames, uint8 of (images, height, width, 3)."""
+    def begin_images(self, latents: Floats) -> Pending:
+        """Begin to make frames of latents (images, input), and do not wait for them."""
 
 
 def open_backend(

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import CPU_BLOCKS, Floats
+from .backends import CPU_BLOCKS, Floats, Pending
 from .spec import ModelSpec
 
 Parts = tuple[Floats, ...]
@@ -48,7 +48,7 @@ class CpuBackend(ABC):
         return np.concatenate(made), inputs, state
 
     @abstractmethod
-    def images(self, latents: Floats) -> NDArray[np.uint8]: ...
+    def begin_images(self, latents: Floats) -> Pending: ...
 
     @abstractmethod
     def _motion(

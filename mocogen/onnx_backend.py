@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from . import onnx_models
-from .backends import Floats, Tensors
+from .backends import Floats, Pending, Tensors
 from .cpu_backend import CpuBackend, Parts, threads
 from .spec import ModelSpec
 
@@ -31,12 +31,13 @@ class OnnxBackend(CpuBackend):
         self._threads = threads()
         self._pool = ThreadPoolExecutor(self._threads)
 
-    def images(self, latents: Floats) -> NDArray[np.uint8]:
+    def begin_images(self, latents: Floats) -> Pending:
         # ONNX Runtime's own threads do not share all of a convolution's work, and it computes
         # image by image, so that shares of any size give the same bits. Two for each thread:
         # where the encoder takes a core from one, the other goes on meanwhile.
         shares = np.array_split(latents, min(2 * self._threads, len(latents)))
-        return np.concatenate(list(self._pool.map(self._frames, shares)))
+        begun = self._pool.map(self._frames, shares)
+        return lambda: np.concatenate(list(begun))
 
     def _frames(self, latents: Floats) -> NDArray[np.uint8]:
         (frames,) = self._generator.run(None, {"latents": latents})

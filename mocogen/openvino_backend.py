@@ -14,7 +14,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from .backends import Floats, Tensors
+from .backends import Floats, Pending, Tensors
 from .cpu_backend import CpuBackend, Parts, threads
 from .spec import ModelSpec
 from .weights import gate_rows, generator_layers, motion_spread
@@ -35,9 +35,9 @@ class OpenVinoBackend(CpuBackend):
         self._generator = _request(self._core, _generator(spec, tensors, self.blocks.images))
         self._networks: dict[int, ov.InferRequest] = {}  # by the number of steps
 
-    def images(self, latents: Floats) -> NDArray[np.uint8]:
-        found = self._generator.infer({0: latents[:, :, None, None]})[0]
-        return np.array(found)
+    def begin_images(self, latents: Floats) -> Pending:
+        found = np.array(self._generator.infer({0: latents[:, :, None, None]})[0])
+        return lambda: found
 
     def _motion(
         self, noise: Floats, category: NDArray[np.int64] | None, state: Parts

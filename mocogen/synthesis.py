@@ -8,6 +8,7 @@ blocks may cross clip boundaries, so that many short clips are as fast as one lo
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import checkpoint, latents, steering
-from .backends import Backend, Floats, open_backend
+from .backends import Backend, Floats, Pending, open_backend
 from .errors import UsageError
 from .files import sha256
 from .notebook import Video
@@ -25,6 +26,9 @@ from .requests import MAX_SEED, check_timing
 from .spec import NOISE_MODES, ModelSpec
 
 Frames = NDArray[np.uint8]
+
+_Parts = list[tuple["Clip", Floats]]
+"""Latents (n, input) with the clip that each belongs to."""
 
 _LONG = 4096
 """Clips of more frames than this are unrolled one by one, so that memory stays bounded."""
@@ -196,8 +200,20 @@ class Model(Blueprint):
         complete when as many frames as it asked for have come. Memory does not grow with the
         length of a clip or the number of clips.
         """
+        running: deque[tuple[_Parts, Pending]] = deque()
+        for parts in self._blocks(clips):
+            latent = _padded(np.concatenate([p for _, p in parts]), self.backend.blocks.images)
+            running.append((parts, self.backend.begin_images(latent)))
+            # The next block begins before the last is waited for: no core idles between them.
+            if len(running) > 1:
+                yield from _shared_out(*running.popleft())
+        while running:
+            yield from _shared_out(*running.popleft())
+
+    def _blocks(self, clips: Iterable[Clip]) -> Iterator[_Parts]:
+        """Latents, as many at a time as one block of the generator holds."""
         size = self.backend.blocks.images
-        waiting: list[tuple[Clip, Floats]] = []
+        waiting: _Parts = []
         filled = 0
         for clip, latent in self._latents(clips):
             while len(latent):
@@ -205,19 +221,10 @@ class Model(Blueprint):
                 waiting.append((clip, part))
                 filled += len(part)
                 if filled == size:
-                    yield from self._block(waiting)
+                    yield waiting
                     waiting, filled = [], 0
         if waiting:
-            yield from self._block(waiting)
-
-    def _block(self, parts: list[tuple[Clip, Floats]]) -> Iterator[tuple[Clip, Frames]]:
-        """Latents of (n, input) a clip to frames, through a block of exactly ``images``."""
-        latent = np.concatenate([part for _, part in parts])
-        pixels = self.backend.images(_padded(latent, self.backend.blocks.images))
-        start = 0
-        for clip, part in parts:
-            yield clip, pixels[start : start + len(part)]
-            start += len(part)
+            yield waiting
 
     def side_by_side(self, clips: Sequence[Clip], moments: int = 16) -> Iterator[Frames]:
         """Frames of clips that play together, all of one length.
@@ -230,11 +237,11 @@ class Model(Blueprint):
         running = [_cut((latent for _, latent in self._latents([clip])), moments) for clip in clips]
         for parts in zip(*running, strict=True):
             latent = np.concatenate(parts)
-            pixels = [
-                self.backend.images(_padded(latent[k : k + size], size))[: len(latent) - k]
+            begun = [
+                self.backend.begin_images(_padded(latent[k : k + size], size))
                 for k in range(0, len(latent), size)
             ]
-            images = np.concatenate(pixels)
+            images = np.concatenate([block() for block in begun])[: len(latent)]
             yield images.reshape(len(clips), -1, *images.shape[1:]).swapaxes(0, 1)
 
     def _latents(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Floats]]:
@@ -325,6 +332,15 @@ class Model(Blueprint):
         wide = [np.broadcast_to(p, (len(codes), p.shape[1])) for p in parts.values()]
         ordered = dict(zip(parts, wide, strict=True))
         return np.concatenate([ordered[name] for name in spec.latent_order], axis=1)
+
+
+def _shared_out(parts: _Parts, frames: Pending) -> Iterator[tuple[Clip, Frames]]:
+    """The frames of a block, to the clips whose latents they were made from."""
+    pixels = frames()
+    start = 0
+    for clip, part in parts:
+        yield clip, pixels[start : start + len(part)]
+        start += len(part)
 
 
 def _padded(rows: Floats, count: int) -> Floats:

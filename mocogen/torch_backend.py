@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import checkpoint
-from .backends import CPU_BLOCKS, Blocks, Floats, Tensors
+from .backends import CPU_BLOCKS, Blocks, Floats, Pending, Tensors
 from .devices import choose_device
 from .errors import UsageError
 from .generator import to_pixels
@@ -74,14 +74,15 @@ class TorchBackend:
         return codes.cpu().numpy(), after.cpu().numpy(), state
 
     @torch.inference_mode()
-    def images(self, latents: Floats) -> NDArray[np.uint8]:
+    def begin_images(self, latents: Floats) -> Pending:
         latent = self._tensor(latents)[:, :, None, None].to(self._type)
         latent = latent.contiguous(memory_format=torch.channels_last)
         # On CUDA only: exact float32, where its convolutions would otherwise round to 10 bits,
         # and the same bits every time. Grey levels need more bits than bfloat16 has.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             made = self._generator(latent).float()
-        return to_pixels(made, *self._range).cpu().numpy()
+        pixels = to_pixels(made, *self._range)
+        return lambda: pixels.cpu().numpy()
 
     def _tensor(self, array: Floats) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

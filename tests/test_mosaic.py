@@ -366,7 +366,7 @@ def test_a_long_grid_holds_a_few_moments_at_a_time(tiny: Path, monkeypatch: pyte
     model = mocogen.load(tiny, "cpu")
     table = mosaic.grid(model, Seeds.parse("0-2"), Seeds.parse("0-2"), frames=10_000)
     seen = []
-    images = model.backend.images
-    monkeypatch.setattr(model.backend, "images", lambda x: seen.append(1) or images(x))
+    images = model.backend.begin_images
+    monkeypatch.setattr(model.backend, "begin_images", lambda x: seen.append(1) or images(x))
     next(model.side_by_side(table.clips, 4))
     assert len(seen) == -(-9 * 4 // model.backend.blocks.images)

@@ -119,7 +119,7 @@ class GeneratorConfig:
         discriminator_width, discriminator_size, discriminator_start: channels of its first
             layer, the size in pixels at which it looks at frames (what is finer than that is
             judged by nobody), and when it starts.
-        l1, edges, adversarial, features, identity, action, cycle: weights of the losses
+        l1, l2, edges, adversarial, features, identity, action, cycle: weights of the losses
             (see :mod:`mocogen.training.losses`).
         moving: how much more an error counts where a clip moves, beside 1 elsewhere.
         steady: weight of the change between two frames of one content, where the frames
@@ -150,6 +150,7 @@ class GeneratorConfig:
     discriminator_size: int
     discriminator_start: float
     l1: float
+    l2: float
     edges: float
     adversarial: float
     features: float

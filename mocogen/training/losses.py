@@ -14,6 +14,11 @@ def weighted_l1(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> T
     return ((made - real).abs().mul(regard).mean((1, 2, 3)) * weight).mean()
 
 
+def weighted_l2(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> Tensor:
+    """As :func:`weighted_l1`, of the squared difference."""
+    return ((made - real).square().mul(regard).mean((1, 2, 3)) * weight).mean()
+
+
 def edge_l1(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> Tensor:
     """As :func:`weighted_l1`, of the differences between neighbouring pixels."""
     error = made - real

@@ -38,6 +38,7 @@ from .losses import (
     reverse_gradient,
     stillness,
     weighted_l1,
+    weighted_l2,
 )
 from .networks import Classifier, FrameDiscriminator, MotionEncoder
 from .sampling import FrameSampler
@@ -136,6 +137,9 @@ class GeneratorStage(Stage):
             losses["l1"] = weighted_l1(rebuilt, real, weight, regard)
             losses["edges"] = edge_l1(rebuilt, real, weight, regard)
             total = values.l1 * losses["l1"] + values.edges * losses["edges"]
+            if values.l2:
+                losses["l2"] = weighted_l2(rebuilt, real, weight, regard)
+                total = total + values.l2 * losses["l2"]
             if not frozen:
                 losses["action"] = functional.cross_entropy(self.action(code), action)
                 person = self.sampler.person[group]
