@@ -29,14 +29,15 @@ class OnnxBackend(CpuBackend):
         self._generator = _session(onnx_models.generator(spec, tensors, split=True))
         self._network = _session(onnx_models.motion(spec, tensors))
         self._threads = threads()
-        self._pool = ThreadPoolExecutor(self._threads)
+        # One thread in all, where one was asked for: the main one.
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
 
     def begin_images(self, latents: Floats) -> Pending:
         # ONNX Runtime's own threads do not share all of a convolution's work, and it computes
         # image by image, so that shares of any size give the same bits. Two for each thread:
         # where the encoder takes a core from one, the other goes on meanwhile.
         shares = np.array_split(latents, min(2 * self._threads, len(latents)))
-        begun = self._pool.map(self._frames, shares)
+        begun = (self._pool.map if self._pool else map)(self._frames, shares)
         return lambda: np.concatenate(list(begun))
 
     def _frames(self, latents: Floats) -> NDArray[np.uint8]:

@@ -29,6 +29,7 @@ from mocogen.training.losses import (
     restlessness,
     stillness,
     weighted_l1,
+    weighted_l2,
 )
 from mocogen.training.networks import FrameDiscriminator
 from mocogen.training.run import only_one, train
@@ -289,8 +290,19 @@ def test_an_error_counts_more_where_the_clip_moves() -> None:
     missed[:, :, 8:12, 8:12] = 0.3
     elsewhere[:, :, 24:28, 24:28] = 0.3
     whole = torch.ones(1)
-    for loss in (weighted_l1, edge_l1):
+    for loss in (weighted_l1, weighted_l2, edge_l1):
         assert loss(missed, real, whole, regard) > 4.9 * loss(elsewhere, real, whole, regard)
+
+
+def test_the_squared_error_wants_a_shape_whose_place_is_not_known() -> None:
+    """Of four places it may be in any: a quarter of it in all is better than nothing."""
+    real = torch.full((4, 3, 2, 2), -1.0)
+    for k in range(4):
+        real[k, :, k // 2, k % 2] = 1.0
+    nothing, quarter = torch.full_like(real, -1.0), torch.full_like(real, -0.5)
+    whole, even = torch.ones(4), torch.ones(4, 1, 2, 2)
+    assert weighted_l2(quarter, real, whole, even) < 0.8 * weighted_l2(nothing, real, whole, even)
+    assert weighted_l1(quarter, real, whole, even) >= weighted_l1(nothing, real, whole, even)
 
 
 def test_only_what_does_not_move_has_to_stay() -> None:
