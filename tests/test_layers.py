@@ -69,11 +69,15 @@ def test_xavier_bound_counts_the_rows_of_all_gates() -> None:
 
 
 @pytest.mark.parametrize("constant", [True, False])
-def test_in_place_steps_do_what_single_steps_do(constant: bool) -> None:
-    cell = LSTMCell(3, 4)
+@pytest.mark.parametrize("batch", [1, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_in_place_steps_do_what_single_steps_do(
+    constant: bool, batch: int, dtype: torch.dtype
+) -> None:
+    cell = LSTMCell(3, 4).to(dtype)
     nn.init.normal_(cell.bias_hh)
-    x = torch.randn(6, 3) if constant else torch.randn(5, 6, 3)
-    state = start = torch.randn(6, 4), torch.randn(6, 4)
+    x = torch.randn(*(() if constant else (5,)), batch, 3, dtype=dtype)
+    state = start = torch.randn(batch, 4, dtype=dtype), torch.randn(batch, 4, dtype=dtype)
     before = [part.clone() for part in start]
     hidden, last = cell.unroll_in_place(x, 5, start)
     for k in range(5):
