@@ -126,6 +126,7 @@ def test_groups_from_a_table(tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     table.write_text("path,group\na/1.png,ann\na/2.png,bob\n", "utf-8")
     clips = load_clips(tmp_path / "d", 32, groups=str(table))
+    assert load_clips(tmp_path / "d", 32, groups="../groups.csv").groups == clips.groups
     assert [clip.group for clip in clips.clips] == ["ann", "bob"]
     table.write_text("path,person\na/1.png,ann\n", "utf-8")
     with pytest.raises(UsageError, match="columns path and group"):

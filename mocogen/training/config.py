@@ -53,7 +53,8 @@ class DataConfig:
 
     Attributes:
         actions: names in the order of their one-hot vector; empty for the sorted folder names.
-        groups: who is on screen: "stem" (the file's name), "none", or a CSV's path.
+        groups: who is on screen: "stem" (the file's name), "none", or a CSV's path, from
+            the clips' folder or from the working one.
         attributes: columns of that CSV with numbers that tell contents apart by degrees.
         mirror: whether every clip also counts mirrored, as a group of its own.
         fit: how frames become square: "crop" (the middle) or "stretch".

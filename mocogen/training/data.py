@@ -136,7 +136,8 @@ def load_clips(
         size: height and width that frames are resized to (bicubic), in pixels.
         actions: names to use, in this order; empty for all sub-folders, sorted.
         groups: who is on screen: "stem" for the file's name without its ending, "none" for
-            one group in all, else the path of a CSV with the columns path and group.
+            one group in all, else the path of a CSV with the columns path and group, from
+            the data's folder or from the working one.
         mirror: whether every clip counts a second time, left and right exchanged.
         fit: "crop" cuts oblong frames to their middle square, "stretch" squeezes them.
         min_frames: shorter clips are skipped, and named in the result.
@@ -337,7 +338,9 @@ def _contents(
         return lambda path: (path.stem if path.is_file() else path.name, ())
     if groups == "none":
         return lambda path: ("all", ())
-    table = Path(groups)
+    table = folder / groups
+    if not table.exists():
+        table = Path(groups)
     try:
         with table.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
