@@ -52,10 +52,15 @@ def test_checkpoints_are_names_and_files(complete: Complete, tmp_path: Path):
     for name in ("own.safetensors", "runs/a.safetensors", "runs/losses.jsonl", "other.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert complete("sample", "--checkpoint", "''") == ["weizmann", "own.safetensors", "runs/"]
+    assert complete("sample", "--checkpoint", "''") == [
+        "shapes",
+        "weizmann",
+        "own.safetensors",
+        "runs/",
+    ]
     assert complete("sample", "--checkpoint", "we") == ["weizmann"]
     assert complete("smooth", "--checkpoint", "s") == ["smooth"]
-    assert complete("info", "''")[:2] == ["smooth", "weizmann"]
+    assert complete("info", "''")[:3] == ["shapes", "smooth", "weizmann"]
     assert complete("sample", "--checkpoint", "runs/") == ["runs/a.safetensors"]
     assert complete("info", "ow") == ["own.safetensors"]
 
