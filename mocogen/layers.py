@@ -174,7 +174,7 @@ class LSTMCell(RecurrentCell):
     def _unroll_one(self, x: Tensor, state: LSTMState) -> tuple[Tensor, Tensor]:
         """:meth:`unroll_in_place` of one clip on a CPU: x (n_frames, input_size) to all h, last c.
 
-        A step is eight operations on a few hundred numbers. Torch takes longer to call one than
+        A step is seven operations on a few hundred numbers. Torch takes longer to call one than
         the processor to compute it, and numpy a third of that. With the gates in the order i,
         f, o, g and sigmoid(x) = (1 + tanh(x/2)) / 2, one tanh serves all of them; its halving
         is done in the weights, and h stands doubled, where both are exact.
@@ -192,23 +192,24 @@ class LSTMCell(RecurrentCell):
         frames[0, :n] = 2 * state[0][0]
         frames[:-1, n:-1] = x
         rows = frames.numpy()
-        gates, kept, squashed = np.empty(4 * n, dtype), np.empty((2, n), dtype), np.empty(n, dtype)
-        squares = np.empty(5 * n, dtype)  # i, f, o, g and c side by side
-        tanhs, sigmoids = squares[: 4 * n], squares[: 3 * n]
-        output, cell = squares[2 * n : 3 * n], squares[4 * n :]
-        in_and_forget, new_and_old = squares[: 2 * n], squares[3 * n :]
-        both = kept.reshape(-1)
-        cell[:] = state[1][0].numpy()
+        sums, squashed_cell = np.empty(4 * n, dtype), np.empty(n, dtype)
+        gates_and_cell = np.empty(5 * n, dtype)  # i, f, o, g and c side by side
+        gates, sigmoids = gates_and_cell[: 4 * n], gates_and_cell[: 3 * n]
+        in_and_forget, new_and_old = gates_and_cell[: 2 * n], gates_and_cell[3 * n :]
+        output, cell = gates_and_cell[2 * n : 3 * n], gates_and_cell[4 * n :]
+        cell[:] = state[1][0].detach().numpy()
+        parts = np.empty((2, n), dtype)  # i g and f c, doubled
+        both_parts, mean = parts.reshape(-1), np.full(2, 0.5, dtype).dot
         ones = np.ones(3 * n, dtype)
-        mean, tanh, add, multiply = np.full(2, 0.5, dtype).dot, np.tanh, np.add, np.multiply
+        tanh, add, multiply = np.tanh, np.add, np.multiply
         for row, h_next in zip(list(rows[:-1]), list(rows[1:, :n]), strict=True):
-            row.dot(weight, gates)
-            tanh(gates, tanhs)
+            row.dot(weight, sums)
+            tanh(sums, gates)
             add(sigmoids, ones, sigmoids)
-            multiply(in_and_forget, new_and_old, both)
-            mean(kept, cell)
-            tanh(cell, squashed)
-            multiply(output, squashed, h_next)
+            multiply(in_and_forget, new_and_old, both_parts)
+            mean(parts, cell)
+            tanh(cell, squashed_cell)
+            multiply(output, squashed_cell, h_next)
         return frames[1:, :n] / 2, torch.from_numpy(cell.copy())[None]
 
     def forward(self, x: Tensor, state: LSTMState) -> LSTMState:

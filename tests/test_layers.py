@@ -87,6 +87,20 @@ def test_in_place_steps_do_what_single_steps_do(
     assert_close(list(start), before, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_in_place_steps_go_on_from_a_state_that_has_gradients(batch: int) -> None:
+    cell = LSTMCell(3, 4)
+    x = torch.randn(5, batch, 3)
+    start = cell(torch.randn(batch, 3), cell.initial_state(batch))
+    assert start[1].requires_grad
+    hidden, (_, c) = cell.unroll_in_place(x, 5, start)
+    assert not hidden.requires_grad
+    state = start
+    for frame in x:
+        state = cell(frame, state)
+    assert_close(c, state[1].detach())
+
+
 READY_MADE = re.compile(r"(torch|nn|functional|F|_VF)\b.*\.(linear|bilinear|lstm|gru|rnn)\w*", re.I)
 
 

@@ -11,12 +11,16 @@ from torch.nn import functional
 
 def weighted_l1(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> Tensor:
     """Mean absolute difference of (n, c, h, w), frames weighted by (n,), pixels by (n, 1, h, w)."""
-    return ((made - real).abs().mul(regard).mean((1, 2, 3)) * weight).mean()
+    return _weighted((made - real).abs(), weight, regard)
 
 
 def weighted_l2(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> Tensor:
     """As :func:`weighted_l1`, of the squared difference."""
-    return ((made - real).square().mul(regard).mean((1, 2, 3)) * weight).mean()
+    return _weighted((made - real).square(), weight, regard)
+
+
+def _weighted(error: Tensor, weight: Tensor, regard: Tensor) -> Tensor:
+    return (error.mul(regard).mean((1, 2, 3)) * weight).mean()
 
 
 def edge_l1(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> Tensor:
