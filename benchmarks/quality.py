@@ -4,7 +4,7 @@
 
 All seeds are consecutive from 0, and none is left out. What is measured:
 
-Motion energy, sharpness, steady person (unsteadiness), diversity: as defined in
+Motion energy, movement, sharpness, steady person (unsteadiness), diversity: as defined in
 ``mocogen.evaluation.measures``; the mean over the clips of an action, over that of the real
 clips of the action (real and mirrored ones for diversity). Frames are reduced to 64x64 first
 (mean of the area), but for sharpness, for which real frames are enlarged (bicubic) to the
@@ -182,12 +182,13 @@ def mean(looks: Sequence[Look], name: str) -> float:
 
 
 def look_rows(action: str, sampled: list[Sampled], real: Real) -> list[Row]:
-    """Motion energy, sharpness, steadiness and diversity of one action."""
+    """Motion energy, movement, sharpness, steadiness and diversity of one action."""
     from mocogen.evaluation.measures import diversity
 
     rows: list[Row] = []
     for label, name, wanted in (
         ("motion energy", "motion_energy", ENERGY),
+        ("movement", "movement", None),
         ("sharpness", "sharpness", SHARPNESS),
         ("steady person", "unsteadiness", STEADY),
     ):

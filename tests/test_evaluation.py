@@ -71,6 +71,23 @@ class TestMotionEnergy:
             measures.motion_energy(still(0, 2, size=60))
 
 
+class TestMovement:
+    def test_small_changes_everywhere_are_noise(self) -> None:
+        frames = np.concatenate([still(100, 1), still(102, 1), still(100, 1)])
+        assert measures.motion_energy(frames) == pytest.approx(2.0)
+        assert measures.movement(frames) == 0.0
+
+    def test_a_cell_that_moves_counts_as_in_the_energy(self) -> None:
+        frames = np.concatenate([still(100, 1), still(101, 1)])
+        frames[1, :4, :4] = 200
+        assert measures.movement(frames) == pytest.approx(100 / 256)
+        assert measures.motion_energy(frames) == pytest.approx((100 + 255) / 256)
+
+    def test_one_frame_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="two frames"):
+            measures.movement(still(0, 1))
+
+
 class TestSharpness:
     def test_a_plain_frame_has_none(self) -> None:
         assert measures.sharpness(still(77)) == 0.0

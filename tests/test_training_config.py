@@ -62,6 +62,16 @@ def test_bad_recipes(tmp_path: Path) -> None:
         load_config(str(broken))
 
 
+def test_a_run_recorded_before_a_setting_came_goes_on_without_it() -> None:
+    config = load_config("split", ["generator.l2=7"])
+    record = config.to_dict()
+    del record["generator"]["l2"]
+    assert from_dict(record).generator.l2 == 0
+    del record["generator"]["l1"]
+    with pytest.raises(UsageError, match=r"\[generator\] of the recipe lacks l1"):
+        from_dict(record)
+
+
 def test_what_decides_shapes_is_compared() -> None:
     ours, theirs = load_config("split"), load_config("split", ["model.width=64"])
     assert same_model(ours, theirs) == ["model.width is 48 here and was 64"]

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .classifiers import ActionClassifier, PersonClassifier, mirrored_together
-from .measures import Frames, most_frequent, motion_energy, reduce, sharpness, unsteadiness
+from .measures import (
+    Frames,
+    most_frequent,
+    motion_energy,
+    movement,
+    reduce,
+    sharpness,
+    unsteadiness,
+)
 
 if TYPE_CHECKING:
     from ..synthesis import Clip, Model
@@ -23,6 +31,7 @@ class Look:
     """What a clip looks like: see the functions of these names in :mod:`.measures`."""
 
     motion_energy: float
+    movement: float
     sharpness: float
     unsteadiness: float
 
@@ -53,6 +62,7 @@ def look(frames: Frames, sharp: Frames | None = None) -> Look:
     small = reduce(frames, SIZE)
     return Look(
         motion_energy(small),
+        movement(small),
         sharpness(frames if sharp is None else sharp),
         unsteadiness(small),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -151,7 +151,6 @@ class GeneratorConfig:
     discriminator_size: int
     discriminator_start: float
     l1: float
-    l2: float
     edges: float
     adversarial: float
     features: float
@@ -160,6 +159,7 @@ class GeneratorConfig:
     cycle: float
     moving: float
     steady: float
+    l2: float = 0.0  # came later: see _section
 
 
 @dataclass(frozen=True)
@@ -461,13 +461,17 @@ def _refuse_unknown(what: str, names: Any, known: list[str]) -> None:
 
 
 def _section(name: str, kind: type, values: Mapping[str, Any]) -> Any:
+    """One section, every setting of which must be there, but for those that have a default:
+    they came after the first runs were recorded, and it is what those runs did."""
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]
     _refuse_unknown(f"setting of [{name}]", values, names)
-    missing = [key for key in names if key not in values]
+    missing = [f.name for f in fields(kind) if f.name not in values and f.default is MISSING]
     if missing:
         raise UsageError(f"section [{name}] of the recipe lacks {', '.join(missing)}")
-    return kind(**{key: _value(f"{name}.{key}", values[key], hints[key]) for key in names})
+    return kind(
+        **{key: _value(f"{name}.{key}", value, hints[key]) for key, value in values.items()}
+    )
 
 
 def _value(key: str, value: Any, wanted: Any) -> Any:
