@@ -1,0 +1,52 @@
+"""The command in a model card gives the settings that its checkpoint was trained with."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import Any
+
+import pytest
+
+from mocogen import checkpoint
+from mocogen.training.config import load_config
+
+from .conftest import ROOT
+
+# What changes no weight: the stages of one call, what the weights are called by, how often a
+# state or a sheet is written; and what the machine decides where it is left to it.
+ASIDE = {"stages", "precision", "sheet_minutes", "save_minutes", "log_steps", "name", "license"}
+
+
+def settings_in(card: str) -> tuple[str, list[str]]:
+    """The recipe and the settings of all of a card's training commands, in their order."""
+    recipe, settings = "split", []
+    for block in re.findall(r"```text\n(.*?)```", card, re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line)
+            if words[:2] != ["mocogen", "train"]:
+                continue
+            for option, value in zip(words, words[1:], strict=False):
+                if option == "--set":
+                    settings.append(value)
+                elif option == "--seed":
+                    settings.append(f"run.seed={value}")
+                elif option == "--recipe":
+                    recipe = value
+    return recipe, settings
+
+
+@pytest.mark.parametrize("name", sorted(checkpoint.shipped()))
+def test_the_command_gives_the_recorded_settings(name: str) -> None:
+    card = (ROOT / "checkpoints" / f"{name}.md").read_text(encoding="utf-8")
+    recipe, settings = settings_in(card)
+    assert settings, "the card has no training command"
+    wanted = json.loads(json.dumps(load_config(recipe, settings).to_dict()))
+    metadata = json.loads(checkpoint.read_metadata(checkpoint.find(name)))
+    recorded: dict[str, Any] = metadata["training"]["config"]
+    for section, values in recorded.items():
+        if not isinstance(values, dict) or section == "joint":  # joint is not run
+            continue
+        found = {key: wanted[section][key] for key in values if key not in ASIDE}
+        assert found == {key: value for key, value in values.items() if key not in ASIDE}
