@@ -170,7 +170,8 @@ class MotionConfig:
         steps, hours, ema, clip_norm: as in :class:`GeneratorConfig`.
         batch: clips a step.
         window: frames of a training window.
-        long_window: frames of the unroll out of which the critic sees one window in four.
+        long_window, long_share: frames of the unrolls out of which the critic sees a window, and
+            its share of all windows from noise; the others are the beginning of a clip.
         learning_rate: of Adam, falling linearly to 0 over the second half.
         velocity: weight of the squared error of velocities beside that of positions.
         kl_first, kl_later: weights of the KL divergence of the first frame and of others.
@@ -198,6 +199,7 @@ class MotionConfig:
     critic_rate: float
     smooth_join: int
     endless: tuple[str, ...]
+    long_share: float = 0.25  # came later: see _section
 
 
 @dataclass(frozen=True)

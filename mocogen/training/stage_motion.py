@@ -277,9 +277,9 @@ class MotionStage(Stage):
         return losses
 
     def _from_prior(self, action: Tensor) -> Tensor:
-        """A window of trajectories from pure noise; one in four out of the middle of long ones."""
+        """A window of trajectories from pure noise, for a share out of the middle of long ones."""
         values, noise = self.values, self.motion.noise_size
-        if float(torch.rand((), generator=self.random)) >= 0.25:
+        if float(torch.rand((), generator=self.random)) >= values.long_share:
             return self._unroll(self._normals(values.window, len(action), noise), action)
         room = values.long_window - values.window
         before = int(torch.randint(room + 1, (), generator=self.random))
