@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def settings_in(card: str) -> tuple[str, list[str]]:
             words = shlex.split(line)
             if words[:2] != ["mocogen", "train"]:
                 continue
-            for option, value in zip(words, words[1:], strict=False):
+            for option, value in pairwise(words):
                 if option == "--set":
                     settings.append(value)
                 elif option == "--seed":

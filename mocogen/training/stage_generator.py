@@ -9,6 +9,7 @@ them, and the encoder must find the motion in them again.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -45,6 +46,24 @@ from .sampling import FrameSampler
 from .sheets import grid
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """Motion codes of clips with contents of other groups, one row each.
+
+    Attributes:
+        group, action: (n,), of the content and of the motion.
+        code: (n, motion).
+        latent: (n, motion + content), what the generator takes.
+        weight: (n,), how clearly the content belongs to its group.
+    """
+
+    group: Tensor
+    action: Tensor
+    code: Tensor
+    latent: Tensor
+    weight: Tensor
 
 
 class GeneratorStage(Stage):
@@ -128,9 +147,9 @@ class GeneratorStage(Stage):
             made_group, made_action, latent = group, action, torch.cat([noisy, content], 1)
             if judged:
                 swapped = self._swap(noisy.detach(), second, group, action, progress)
-                made_group = torch.cat([group, swapped[0]])
-                made_action = torch.cat([action, swapped[1]])
-                latent = torch.cat([latent, swapped[2]])
+                made_group = torch.cat([group, swapped.group])
+                made_action = torch.cat([action, swapped.action])
+                latent = torch.cat([latent, swapped.latent])
             made = self.generator(latent).float()
             rebuilt = made[: len(real)]
             regard = regard_for_movement(real, pairs.mean, values.moving)
@@ -155,11 +174,8 @@ class GeneratorStage(Stage):
                     real, group, action, made, made_group, made_action, weight, losses
                 )
                 total = total + strength * terms
-                total = total + values.cycle * self._cycle(
-                    made[len(real) :], swapped[0], latent[len(real) :, : code.shape[1]],
-                    swapped[1], swapped[3], losses,
-                )  # fmt: skip
-                still = self._still(real, second, group, swapped[0])
+                total = total + values.cycle * self._cycle(made[len(real) :], swapped, losses)
+                still = self._still(real, second, group, swapped.group)
                 one, other = made[len(real) :].chunk(2)
                 losses["steady"] = restlessness(one, other, still)
                 total = total + values.steady * losses["steady"]
@@ -242,8 +258,8 @@ class GeneratorStage(Stage):
 
     def _swap(
         self, code: Tensor, second: Tensor, group: Tensor, action: Tensor, progress: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Motion codes with other contents: groups, actions, latents, weights.
+    ) -> Swapped:
+        """Two motion codes with each of as many contents as half of the swapped frames.
 
         The second half of them has the contents of the first, and of every clip the frame
         ``second`` (images, in which the clips' groups are ``group``).
@@ -256,7 +272,7 @@ class GeneratorStage(Stage):
         other = other.to(code.device)
         content, weight = self._contents(other, progress)
         latent = torch.cat([codes, content.repeat(2, 1)], 1)
-        return other.repeat(2), action[:n].repeat(2), latent, weight.repeat(2)
+        return Swapped(other.repeat(2), action[:n].repeat(2), codes, latent, weight.repeat(2))
 
     def _still(self, real: Tensor, second: Tensor, group: Tensor, other: Tensor) -> Tensor:
         """Where the swapped frames must not change: turned as their contents are."""
@@ -300,20 +316,18 @@ class GeneratorStage(Stage):
         )
         return values.adversarial * losses["adversarial"] + values.features * losses["features"]
 
-    def _cycle(
-        self, swapped: Tensor, group: Tensor, code: Tensor, action: Tensor, weight: Tensor,
-        losses: dict[str, Tensor],
-    ) -> Tensor:  # fmt: skip
+    def _cycle(self, made: Tensor, swapped: Swapped, losses: dict[str, Tensor]) -> Tensor:
         """The averaged encoder must find the motion code that swapped frames were made from."""
-        view = jitter(self._view(swapped, group), self.random, self.values.encoder_shift)
+        weight = swapped.weight
+        view = jitter(self._view(made, swapped.group), self.random, self.values.encoder_shift)
         found = self.encoder_average(view)
-        apart = functional.smooth_l1_loss(found, code, reduction="none").mean(1)
+        apart = functional.smooth_l1_loss(found, swapped.code, reduction="none").mean(1)
         losses["cycle"] = (apart * weight).mean()
         if not self.values.action:  # an action that no single frame shows has no classifier
             return losses["cycle"]
         logits = self.action_average(found)
-        named = functional.cross_entropy(logits, action, reduction="none")
-        losses["cycle_right"] = (logits.argmax(1) == action).float().mean()
+        named = functional.cross_entropy(logits, swapped.action, reduction="none")
+        losses["cycle_right"] = (logits.argmax(1) == swapped.action).float().mean()
         return losses["cycle"] + 0.5 * (named * weight).mean()
 
     @torch.no_grad()
