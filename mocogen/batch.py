@@ -10,7 +10,7 @@ import errno
 import string
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from .errors import DiskFullError, MocogenError, UsageError
 from .files import sha256
 from .manifest import Line, Listing
 from .provenance import Record, record
+from .provenance import read as read_record
 from .requests import STEERING, Request
 from .stores import DISK, Disk, Store
 from .synthesis import Blueprint, Clip, Model
@@ -37,6 +38,7 @@ AHEAD = 4
 
 TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint", "content_seed", "motion_seed")
 FOLDER_TEMPLATE = "{seed:06d}.gif"
+_FORMATTER = string.Formatter()
 _NEIGHBOURS = (10**18, 10**18 + 1)  # two numbers that a rounding format makes one
 
 
@@ -106,7 +108,19 @@ class Sink(ABC):
 
     @abstractmethod
     def has(self, jobs: Sequence[Job]) -> bool:
-        """Whether an earlier run of the same batch has finished the jobs of one file."""
+        """Whether an earlier run of the same batch has finished the jobs of one file.
+
+        Raises:
+            UsageError: an earlier run has made other clips under these names.
+        """
+
+    def adopts(self, jobs: Sequence[Job]) -> bool:
+        """Whether a file that no manifest lists is what its jobs make; it is listed then.
+
+        A run that was killed after it had named a file, and before it could list it, leaves
+        such a one.
+        """
+        return False
 
     @abstractmethod
     def open(self, job: Job, form: ClipFormat) -> AbstractContextManager[ClipWriter]:
@@ -157,6 +171,8 @@ def check_template(out: str, count: int | None, store: Store = DISK) -> str:
         if strangers := named - set(TEMPLATE_FIELDS):
             raise KeyError(*sorted(strangers))
         others = {"action": "a", "checkpoint": "c", "content_seed": 0, "motion_seed": 0}
+        if any("/" in spec or "\\" in spec for _, _, spec, _ in _FORMATTER.parse(out) if spec):
+            raise ValueError("a slash within braces")
         two = {out.format(seed=n, index=n, **others) for n in _NEIGHBOURS}
     except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         known = ", ".join("{" + name + "}" for name in TEMPLATE_FIELDS)
@@ -196,7 +212,25 @@ def own_paths(requests: Iterable[Request], common: str, apart: bool) -> Iterator
 
 def template_fields(out: str) -> set[str]:
     """The names in braces of a template."""
-    return {name for _, name, _, _ in string.Formatter().parse(out) if name is not None}
+    return {name for _, name, _, _ in _FORMATTER.parse(out) if name is not None}
+
+
+def filled(out: str, fields: Mapping[str, Any]) -> Path:
+    """The path that a template gives; what a field holds stays within its part of the path.
+
+    Raises:
+        UsageError: a field would lead into another folder.
+    """
+    parts = []
+    for part in Path(out).parts:
+        name = part.format(**fields)
+        if name != part and (name in ("", ".", "..") or "/" in name or "\\" in name):
+            raise UsageError(
+                f"the fields of out {out!r} give {name!r} for {part!r}, which leads out of its "
+                "folder: leave that field out"
+            )
+        parts.append(name)
+    return Path(*parts)
 
 
 def home(out: str) -> Path:
@@ -225,7 +259,7 @@ def plan(model: Blueprint, requests: Iterable[Request], source: Record) -> Itera
         name = spec.actions[clip.action] if clip.action is not None else None
         fields = {"seed": asked.seed, "index": asked.index, "checkpoint": spec.name}
         fields |= {"content_seed": clip.content_seed, "motion_seed": clip.motion_seed}
-        path = Path(asked.out.format(action=name, **fields))
+        path = filled(asked.out, {"action": name, **fields})
         fps = asked.fps or spec.fps
         options = {
             "seed": asked.seed,
@@ -404,10 +438,12 @@ def remaining(
     Args:
         sink: knows what an earlier run of the same batch has finished.
         if_exists: what becomes of other files that are in the way: "overwrite" makes them
-            anew, "skip" keeps them, "error" refuses.
+            anew, "skip" keeps them, "error" refuses; the last two after a look whether the
+            file is what a killed run could not list.
         on_skip: told of every job that is left out.
 
     Raises:
+        UsageError: an earlier run has listed other clips under these names.
         MocogenError: a file is in the way and ``if_exists`` is "error".
     """
     for _, group in groupby(jobs, sink.group):
@@ -417,7 +453,7 @@ def remaining(
             if if_exists == "overwrite" or not sink.store.exists(place):
                 yield from together
                 continue
-            if if_exists == "error":
+            if not sink.adopts(together) and if_exists == "error":
                 shown = sink.store.shown(place)
                 raise MocogenError(f"{shown} exists: choose --if-exists overwrite or skip")
         for job in together:
@@ -444,8 +480,21 @@ class FileSink(Sink):
     def has(self, jobs: Sequence[Job]) -> bool:
         """Whether the manifest lists the job's file, and it is there and whole."""
         path = jobs[0].path
-        digest = self.manifest.digest(path) if self.manifest else None
+        digest = self.manifest.digest(path, manifest_line(jobs[0])) if self.manifest else None
         return digest is not None and self.store.whole(path, lambda p: sha256(p) == digest)
+
+    def adopts(self, jobs: Sequence[Job]) -> bool:
+        """Whether the file's own record is the job's. A .npy has none, and is a stranger's."""
+        job = jobs[0]
+        if self.manifest is None or not isinstance(self.store, Disk):
+            return False
+        try:
+            if read_record(job.path) != job.made_by:
+                return False
+        except MocogenError:
+            return False
+        self.manifest.append(job.path, manifest_line(job), sha256(job.path))
+        return True
 
     def elsewhere(self, manifest: Listing, token: str) -> FileSink:
         return FileSink(manifest, self.store, token)

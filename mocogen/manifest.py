@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Collection
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -33,8 +35,18 @@ Line = dict[str, Any]
 class Listing(Protocol):
     """Where finished clips are listed, by the names of their files."""
 
-    def digest(self, file: Path) -> str | None:
-        """The hash of a file that an earlier run has listed, or None."""
+    def digest(self, file: Path, line: Line) -> str | None:
+        """The hash of a file that an earlier run has listed, or None.
+
+        Args:
+            line: what this run would list it with.
+
+        Raises:
+            UsageError: that is another clip.
+        """
+
+    def inside(self, archive: Path) -> Collection[str]:
+        """The names of the clips in an archive that an earlier run has listed."""
 
     def append(self, file: Path, line: Line, digest: str) -> None:
         """List a file that is whole, with its hash."""
@@ -50,8 +62,11 @@ class Draft:
     def __init__(self) -> None:
         self.lines: list[tuple[Path, Line, str]] = []
 
-    def digest(self, file: Path) -> str | None:
+    def digest(self, file: Path, line: Line) -> str | None:
         return None
+
+    def inside(self, archive: Path) -> Collection[str]:
+        return ()
 
     def append(self, file: Path, line: Line, digest: str) -> None:
         self.lines.append((file, line, digest))
@@ -68,7 +83,8 @@ class Manifest:
         path: the manifest file; made where it is missing.
         settings: the values of ``SETTINGS`` that this run has. None as a value: any, but for
             those of ``STEERING``, which a line names only where they are not the plain ones.
-        resume: whether an older manifest is gone on with, or started anew.
+        resume: whether an older manifest is gone on with. If not, it makes way for the first
+            line of this run, and stays where there is none.
         store: where the folder is.
 
     Raises:
@@ -84,7 +100,8 @@ class Manifest:
         self._cleanup = ExitStack()
         self._uploaded = monotonic()
         self._upload_took = 0.0
-        self._fresh = not resume
+        self._fresh = False
+        self._anew = not resume
         with self._cleanup, write_errors(store.shown(path)):
             # Without a buffer, in which a line would wait that a full disk has refused.
             self._file = self._cleanup.enter_context(self._local().open("a+b", buffering=0))
@@ -94,8 +111,6 @@ class Manifest:
             )
             if resume:
                 self._read(settings)
-            else:
-                self._file.truncate(0)
             self._cleanup = self._cleanup.pop_all()
 
     def _local(self) -> Path:
@@ -133,9 +148,33 @@ class Manifest:
         # A line that was cut off while it was written is written again.
         self._file.truncate(len(whole))
 
-    def digest(self, file: Path) -> str | None:
-        line = self.done.get(self._name_of(file))
-        return None if line is None else str(line["sha256"])
+    def digest(self, file: Path, line: Line) -> str | None:
+        name = self._name_of(file)
+        listed = self.done.get(name)
+        if listed is None:
+            return None
+        for key in {**line, **STEERING}:
+            if key == "index":  # the same clip may have another place in the batch
+                continue
+            found, wanted = (one.get(key, STEERING.get(key)) for one in (listed, line))
+            if found != wanted:
+                raise UsageError(
+                    f"{self.store.shown(self.path)} belongs to another run: it lists {name} with "
+                    f"{key} {found} instead of {wanted}; use another folder or name, or "
+                    "--no-resume to start it anew"
+                )
+        return str(listed["sha256"])
+
+    def inside(self, archive: Path) -> Collection[str]:
+        return self._archives.get(self._name_of(archive), ())
+
+    @cached_property
+    def _archives(self) -> dict[str, set[str]]:
+        archives: dict[str, set[str]] = {}
+        for name in self.done:
+            archive, _, clip = name.rpartition("/")
+            archives.setdefault(archive, set()).add(clip)
+        return archives
 
     def append(self, file: Path, line: Line, digest: str) -> None:
         """Append the line of a file that is whole, unless the same one is there already."""
@@ -143,6 +182,9 @@ class Manifest:
         full = {"file": name, **line, "sha256": digest}
         if self.done.get(name) != full:
             with write_errors(self.store.shown(self.path)):
+                if self._anew:
+                    self._file.truncate(0)
+                    self._anew = False
                 text = json.dumps(full).encode() + b"\n"
                 while text:
                     text = text[self._file.write(text) :]

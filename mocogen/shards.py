@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,7 @@ from .batch import Job, Sink, manifest_line, template_fields
 from .errors import UsageError
 from .files import write_errors
 from .manifest import Line, Listing
-from .provenance import dumps
+from .provenance import Record, dumps
 from .stores import DISK, Disk, Store
 from .video import ClipFormat, ClipWriter, encoding
 
@@ -96,10 +97,35 @@ class ShardSink(Sink):
 
     def has(self, jobs: Sequence[Job]) -> bool:
         """Whether the manifest lists all of a shard's clips, and the shard is there and whole."""
-        wanted = {self.name(job).name: self.manifest.digest(self.name(job)) for job in jobs}
+        place, names = self.place(jobs[0]), {job.index: self.name(job) for job in jobs}
+        strangers = set(self.manifest.inside(place)) - {name.name for name in names.values()}
+        if strangers:
+            raise UsageError(
+                f"the manifest belongs to another run: it lists {min(strangers)} in "
+                f"{self.store.shown(place)}, which is none of this run's clips; use another name, "
+                "or --no-resume to start it anew"
+            )
+        wanted = {
+            names[job.index].name: self.manifest.digest(names[job.index], manifest_line(job))
+            for job in jobs
+        }
         return None not in wanted.values() and self.store.whole(
-            self.place(jobs[0]), lambda path: _digests(path, self.kind) == wanted
+            place, lambda path: {k: d for k, (d, _) in _clips(path, self.kind).items()} == wanted
         )
+
+    def adopts(self, jobs: Sequence[Job]) -> bool:
+        """Whether the records in the shard are those of the jobs."""
+        place = self.place(jobs[0])
+        if not isinstance(self.store, Disk) or not place.is_file():
+            return False
+        found = _clips(place, self.kind)
+        wanted = {self.name(job).name: job.made_by for job in jobs}
+        if {name: made_by for name, (_, made_by) in found.items()} != wanted:
+            return False
+        for job in jobs:
+            name = self.name(job)
+            self.manifest.append(name, manifest_line(job), found[name.name][0])
+        return True
 
     @contextmanager
     def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:
@@ -158,17 +184,26 @@ class ShardSink(Sink):
         if kind is None:
             self._finish()
         else:
-            self._shard.__exit__(kind, error, trace)
+            # Left as a generator that is closed: what went wrong elsewhere, a reader of
+            # standard output that is gone, say, is no error of writing the shard.
+            self._shard.__exit__(GeneratorExit, GeneratorExit(), trace)
 
 
-def _digests(path: Path, kind: str) -> dict[str, str]:
-    """The hashes of a shard's clips by their names; none where it is no whole archive."""
-    found = {}
+def _clips(path: Path, kind: str) -> dict[str, tuple[str, Record | None]]:
+    """The hash and the record of a shard's clips by their names; none where it is not whole."""
+    digests: dict[str, str] = {}
+    records: dict[str, Record] = {}
     try:
         with tarfile.open(path) as tar:
             for entry in tar:
-                if entry.name.endswith(f".{kind}") and (content := tar.extractfile(entry)):
-                    found[entry.name] = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
-    except (tarfile.TarError, EOFError):
+                stem, _, suffix = entry.name.rpartition(".")
+                content = tar.extractfile(entry) if suffix in (kind, "json") else None
+                if content is None:
+                    continue
+                if suffix == "json":
+                    records[stem] = json.loads(content.read())
+                else:
+                    digests[stem] = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+    except (tarfile.TarError, EOFError, ValueError):
         return {}
-    return found
+    return {f"{stem}.{kind}": (digest, records.get(stem)) for stem, digest in digests.items()}

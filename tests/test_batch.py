@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import re
 import signal
@@ -18,8 +19,11 @@ import pytest
 
 import mocogen
 from mocogen import UsageError, batch, files, manifest, video
+from mocogen.cli.report import Report
 from mocogen.errors import DiskFullError, MocogenError
 from mocogen.requests import Request, Seeds, from_lines, part_of
+
+from .conftest import ROOT
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -204,6 +208,155 @@ def test_files_that_no_manifest_lists(run, tiny: Path, tmp_path: Path):
     assert (tmp_path / "009.gif").stat().st_size > 100
     assert run("sample", *common).returncode == 0
     assert (tmp_path / "007.gif").read_bytes().startswith(b"GIF")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("--seed 0", "--seed 100", "with seed 0 instead of 100"),
+        ("--seed 0 --action hop", "--seed 0 --action spin", "with action hop instead of spin"),
+    ],
+)
+def test_other_clips_under_the_names_of_an_earlier_run_are_refused(
+    run, tiny: Path, tmp_path: Path, first: str, second: str, said: str
+):
+    common = ("--checkpoint", tiny, "--frames", 2, "--count", 3, "--out", "{index}.gif")
+    assert run("sample", *common, *first.split()).returncode == 0
+    before = contents(tmp_path)
+    refused = run("sample", *common, *second.split())
+    assert refused.returncode == 2
+    assert "belongs to another run" in refused.stderr
+    assert said in refused.stderr
+    assert contents(tmp_path) == before
+    anew = run("sample", *common, *second.split(), "--no-resume")
+    assert anew.returncode == 0, anew.stderr
+    assert len((tmp_path / "manifest.jsonl").read_text().splitlines()) == 3
+    assert contents(tmp_path) != before
+
+
+def test_requests_that_were_changed_are_refused(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--seeds-from", "jobs", "--out", "{seed}.gif")
+    (tmp_path / "jobs").write_text('{"seed": 1, "frames": 2}\n{"seed": 2, "frames": 2}')
+    assert run(*command).returncode == 0
+    (tmp_path / "jobs").write_text('{"seed": 2, "frames": 2}\n{"seed": 1, "frames": 2}')
+    assert "2 were there" in run(*command).stderr, "the same clips in another order"
+    (tmp_path / "jobs").write_text('{"seed": 1, "frames": 3}\n{"seed": 2, "frames": 2}')
+    refused = run(*command)
+    assert refused.returncode == 2
+    assert "lists 1.gif with frames 2 instead of 3" in refused.stderr
+
+
+def test_a_shard_of_other_clips_is_not_overwritten(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--shards", "{shard}.tar")
+    assert run(*command, "--count", 3, "--seed", 0).returncode == 0
+    before = contents(tmp_path)
+    refused = run(*command, "--count", 3, "--seed", 100)
+    assert refused.returncode == 2
+    assert "lists 000000.mp4 in 0.tar" in refused.stderr
+    assert contents(tmp_path) == before
+    assert run(*command, "--count", 5, "--seed", 0).returncode == 0, "a longer batch goes on"
+
+
+@pytest.mark.parametrize("policy", ["error", "skip"])
+@pytest.mark.parametrize("place", [("--out", "{seed}.gif"), ("--shards", "{shard}.tar")])
+def test_files_that_a_killed_run_did_not_come_to_list(
+    run, tiny: Path, tmp_path: Path, policy: str, place: tuple[str, str]
+):
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--count", 3, "--seed", 0)
+    command += (*place, "--if-exists", policy)
+    assert run(*command).returncode == 0
+    before = contents(tmp_path)
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    again = run(*command)
+    assert again.returncode == 0, again.stderr
+    assert "3 were there" in again.stderr
+    assert contents(tmp_path) == before
+
+
+def test_starting_anew_leaves_the_manifest_until_there_is_a_clip(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--count", 3, "--seed", 0)
+    command += ("--out", "{seed}.gif")
+    assert run(*command).returncode == 0
+    before = contents(tmp_path)
+    assert run(*command, "--no-resume", "--action", "fly").returncode == 2
+    assert contents(tmp_path) == before
+    (tmp_path / "0.gif").write_text("mine")
+    assert run(*command, "--no-resume", "--if-exists", "error").returncode == 1
+    assert (tmp_path / "manifest.jsonl").read_bytes() == before["manifest.jsonl"]
+
+
+@pytest.mark.parametrize("words", [("--count", "3", "--shard-of", "1/3"), ("--count", "1")])
+def test_a_batch_of_one_clip_is_a_batch(run, tiny: Path, tmp_path: Path, words: tuple[str, ...]):
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--seed", 0, *words)
+    command += ("--out", "{seed}.gif")
+    assert run(*command).returncode == 0
+    assert sorted(contents(tmp_path)) == ["0.gif", "manifest.jsonl"]
+    assert "1 were there" in run(*command).stderr
+
+
+@pytest.mark.parametrize(
+    "out",
+    ["{action:.>2.0}/up.gif", "{action}/a.gif", "a/{checkpoint}/a.gif", "{action:.0}/a.gif"],
+)
+def test_a_field_leads_into_no_other_folder(out: str):
+    with pytest.raises(UsageError, match="leads out of its folder"):
+        batch.filled(out, {"action": "x/..", "checkpoint": ".."})
+
+
+def test_fields_fill_their_part_of_a_path():
+    fields = {"seed": 7, "action": "jump.up"}
+    assert batch.filled("../{action}/{{a}}/{seed:03d}.gif", fields) == Path(
+        "../jump.up/{a}/007.gif"
+    )
+    with pytest.raises(UsageError, match="a slash within braces"):
+        batch.check_template("{seed:/>2}.gif", 1)
+
+
+def test_a_reader_of_json_that_leaves_is_no_error_of_writing(tiny: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny), "--quiet"]
+    command += [
+        "--count",
+        "400",
+        "--seed",
+        "0",
+        "--frames",
+        "20",
+        "--json",
+        "--shards",
+        "{shard}.tar",
+    ]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode != 0
+    assert said == ""
+    assert not list(tmp_path.glob("*.tar"))
+
+
+def test_the_example_makes_a_data_set(tmp_path: Path):
+    here = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["sh", str(ROOT / "examples" / "small_dataset.sh"), str(tmp_path), "2"]
+    done = subprocess.run(command, env=here, capture_output=True, text=True, check=True)
+    counts = re.findall(r"(\w+): (\d) clips", done.stdout)
+    assert [action for action, _ in counts] == ["wave1", "wave2", "jack", "bend"]
+    assert sum(int(count) for _, count in counts) == 2
+    assert len(list((tmp_path / "clips").rglob("*.mp4"))) == 2
+    assert [path.name for path in (tmp_path / "shards").glob("*.tar")] == ["clips-00000.tar"]
+
+
+def test_a_plain_line_tells_how_far_a_batch_is(capsys: pytest.CaptureFixture[str]):
+    report = Report(10, 48, as_json=False, quiet=False)
+    report.done, report.failed, report.kept = 4, 1, 2
+    report._count_and_tell(96, every=0.0)
+    assert re.match(r"4 clips, 96 frames in .* frames/s\), 3 left, about", capsys.readouterr().err)
+    report._count_and_tell(96, every=60.0)
+    assert capsys.readouterr().err == ""
 
 
 def test_parts_of_a_batch_make_the_whole(run, tiny: Path, tmp_path: Path):

@@ -78,12 +78,12 @@ class Report:
     def _rates(self) -> str:
         seconds = self._seconds()
         line = f"{self.done} clips, {self.made} frames in {seconds:.1f} s ({self._speed(seconds)})"
-        if self.total and self.done and (left := self.total - self.kept - self.done):
+        if self.total and self.done and (left := self.total - self.kept - self.done - self.failed):
             line += f", {left} left, about {left * seconds / self.done:.0f} s"
         return line
 
     def summary(self, out: str) -> None:
-        if self.quiet or self.total == 1:
+        if self.quiet or (self.total == 1 and not self.kept):
             return
         line = self._rates()
         if self.kept:

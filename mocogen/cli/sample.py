@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..stores import Store
     from ..synthesis import Blueprint
 
+OUT = "clip.gif"
 IF_EXISTS = ("overwrite", "skip", "error")
 BATCH = "Many clips"
 ENGINES = ("local", "ray")
@@ -37,7 +38,7 @@ def sample(
             "{seed}, {index}, {action}, {checkpoint}, {content_seed}, {motion_seed} in it, or - "
             "for a pipe."
         ),
-    ] = "clip.gif",
+    ] = OUT,
     seed: Annotated[
         int | None, typer.Option(help="Makes the clip repeatable. \\[default: random, printed]")
     ] = None,
@@ -168,6 +169,8 @@ def sample(
     if shards is not None:
         from ..shards import check_shards
 
+        if out != OUT:
+            raise UsageError("--shards and --out both say where clips go: choose one")
         check_shards(where, shard_size, form)
         defaults = replace(defaults, out="{seed:06d}." + form)
     elif piped:
@@ -202,7 +205,7 @@ def sample(
         if piped:
             source["format"] = form
         manifest = None
-        if shards is not None or (total != 1 and not piped):
+        if shards is not None or (_is_batch(wanted, count, seeds, where) and not piped):
             settings = None if seeds_from else defaults
             listed = _manifest(model, precision, where, settings, resume, store)
             manifest = stack.enter_context(listed)
@@ -273,6 +276,16 @@ def _wanted(
             "out one of them, or ask for one clip"
         )
     return wanted
+
+
+def _is_batch(wanted: Seeds | None, count: int | None, seeds: str | None, out: str) -> bool:
+    """Whether a manifest is kept: for what is a batch, also where that or a part has one clip."""
+    from ..batch import template_fields
+
+    if wanted is None or len(wanted) > 1:
+        return True
+    named = template_fields(out)
+    return bool((count or seeds) and named & {"seed", "index"})
 
 
 def _check_pipe(form: str, wanted: Seeds | None, as_json: bool) -> None:
