@@ -126,6 +126,7 @@ def triplets(
     Raises:
         MocogenError: the checkpoint held nobody out, or other people than the data shows.
     """
+    from mocogen.training.config import from_dict
     from mocogen.training.data import load_clips
 
     held = spec.training.get("held_out") or []
@@ -133,10 +134,9 @@ def triplets(
         raise MocogenError(
             f"checkpoint {spec.name} held nobody out of its training: nothing here is new to it"
         )
-    # Single values: the record of an older mocogen lacks the settings that came later.
-    config = spec.training["config"]
-    size, values = config["flow"]["image_size"], config["data"]
-    clips = load_clips(data, size, groups=values["groups"], fit=values["fit"], min_frames=3)
+    config = from_dict(spec.training["config"])
+    values = config.data
+    clips = load_clips(data, config.image_size, groups=values.groups, fit=values.fit, min_frames=3)
     absent = [name for name in held if name not in clips.people]
     if absent and not everyone:
         raise MocogenError(f"{data} does not show {absent[0]}, whom the checkpoint held out")

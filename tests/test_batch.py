@@ -315,17 +315,8 @@ def test_fields_fill_their_part_of_a_path():
 
 def test_a_reader_of_json_that_leaves_is_no_error_of_writing(tiny: Path, tmp_path: Path):
     command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny), "--quiet"]
-    command += [
-        "--count",
-        "400",
-        "--seed",
-        "0",
-        "--frames",
-        "20",
-        "--json",
-        "--shards",
-        "{shard}.tar",
-    ]
+    command += ["--count", "400", "--seed", "0", "--frames", "20"]
+    command += ["--json", "--shards", "{shard}.tar"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -80,9 +80,7 @@ def motion_energy(frames: Frames) -> float:
     Raises:
         ValueError: fewer than two frames, or a size that the grid does not divide.
     """
-    if len(frames) < 2:
-        raise ValueError("motion needs at least two frames")
-    return float(np.abs(np.diff(grid(frames), axis=0)).mean())
+    return float(_changes(frames).mean())
 
 
 def movement(frames: Frames) -> float:
@@ -95,10 +93,15 @@ def movement(frames: Frames) -> float:
     Raises:
         ValueError: as :func:`motion_energy`.
     """
+    change = _changes(frames).mean(axis=3)
+    return float(np.where(change > NOISE, change, 0.0).mean())
+
+
+def _changes(frames: Frames) -> Floats:
+    """How much every cell changes from frame to frame: (T - 1, GRID, GRID, 3), absolute."""
     if len(frames) < 2:
         raise ValueError("motion needs at least two frames")
-    change = np.abs(np.diff(grid(frames), axis=0)).mean(axis=3)
-    return float(np.where(change > NOISE, change, 0.0).mean())
+    return np.abs(np.diff(grid(frames), axis=0))
 
 
 def sharpness(frames: Frames) -> float:

@@ -68,15 +68,15 @@ class DataConfig:
 
     actions: tuple[str, ...]
     groups: str
-    attributes: tuple[str, ...]
     mirror: bool
     fit: str
     min_frames: int
     memory_mb: int
-    light: str
     fps: float
     name: str
     license: str
+    attributes: tuple[str, ...] = ()  # these came later: see _section
+    light: str = "keep"
 
 
 @dataclass(frozen=True)
