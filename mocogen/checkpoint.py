@@ -1,27 +1,30 @@
 """mocogen's own checkpoint format, and the checkpoints that ship with the package.
 
-A checkpoint is one safetensors file: the tensors ``generator.*`` and ``motion.*``, and the
-metadata entry ``mocogen``, a JSON object that holds a :class:`~mocogen.spec.ModelSpec`.
-Nothing in it is code, so opening one from a stranger is safe.
+A checkpoint is one safetensors file: the tensors ``generator.*`` and ``motion.*``,
+``content.regions`` where contents are mapped (:mod:`mocogen.mapping`), and the metadata entry
+``mocogen``, a JSON object that holds a :class:`~mocogen.spec.ModelSpec`. Nothing in it is code,
+so opening one from a stranger is safe.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import MocogenError
 from .files import atomic_path
-from .spec import ModelSpec
+from .spec import REGIONS, ModelSpec
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from .backends import Tensors
+    from .backends import Floats, Tensors
     from .generator import Generator
     from .motion import MotionNetwork
 
@@ -30,6 +33,8 @@ KEY = "mocogen"
 """The metadata entry of a checkpoint of any kind."""
 
 _DTYPES = ("F16", "F32")
+_LONGEST_HEADER = 100_000_000
+"""In bytes; the safetensors package has the same bound."""
 
 
 def shipped_folder() -> Path:
@@ -78,19 +83,32 @@ def read_spec(path: Path) -> ModelSpec:
 def read_metadata(path: Path) -> str:
     """The JSON object that a checkpoint of any kind says of itself, as text.
 
+    It stands in a safetensors file's header: eight bytes that tell its length, and a JSON object
+    (https://huggingface.co/docs/safetensors, "Format"). Read here because the safetensors package
+    imports numpy for it, which is half the time of ``mocogen info``.
+
     Raises:
         MocogenError: the file is no checkpoint of mocogen's.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise MocogenError(_not_safetensors(path, error)) from None
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            header = file.read(length) if length <= _LONGEST_HEADER else b""
     except OSError as error:
         raise MocogenError(f"cannot read {path}: {error.strerror or error}") from None
-    if KEY not in metadata:
+    try:
+        entries = json.loads(header)
+        metadata = entries.pop("__metadata__", {})
+        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        whole = size == 8 + length + end
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        whole = False
+    if not whole:
+        raise MocogenError(not_safetensors(path, start))
+    if not isinstance(metadata, dict) or KEY not in metadata:
         raise MocogenError(
             f"{path} is a safetensors file, but not a mocogen checkpoint: "
             f"it has no {KEY!r} metadata"
@@ -98,16 +116,15 @@ def read_metadata(path: Path) -> str:
     return str(metadata[KEY])
 
 
-def _not_safetensors(path: Path, error: Exception) -> str:
-    with path.open("rb") as file:
-        start = file.read(8)
+def not_safetensors(path: Path, start: bytes) -> str:
+    """What to say of a file that begins with these 8 bytes and is no whole safetensors file."""
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return (
             f"{path} is a torch-saved file: sample from it with --generator and --motion, or "
             "turn it into a checkpoint with `mocogen convert`"
         )
-    if len(start) == 8 and 0 < struct.unpack("<Q", start)[0] < 100_000_000:
-        return f"{path} is a damaged or cut-off safetensors file ({error}): fetch it again"
+    if len(start) == 8 and 0 < int.from_bytes(start, "little") <= _LONGEST_HEADER:
+        return f"{path} is a damaged or cut-off safetensors file: fetch it again"
     return f"{path} is not a mocogen checkpoint (a safetensors file)"
 
 
@@ -161,6 +178,8 @@ def layout(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
             "motion.bn.running_mean": (spec.motion,),
             "motion.bn.running_var": (spec.motion,),
         }
+    if spec.regions:
+        shapes[REGIONS] = (spec.regions, spec.content)
     inputs = spec.content + spec.motion + spec.generator_categories
     widths = [inputs, 8 * spec.width, 4 * spec.width, 2 * spec.width, spec.width, 3]
     for layer, (before, after) in enumerate(pairwise(widths)):
@@ -170,6 +189,21 @@ def layout(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
             for name in ("weight", "bias", "running_mean", "running_var"):
                 shapes[f"generator.main.{3 * layer + 1}.{name}"] = (after,)
     return shapes
+
+
+@contextmanager
+def whole_tensors(path: Path) -> Iterator[None]:
+    """Turn what the safetensors package finds wrong with a file into a sentence.
+
+    Raises:
+        MocogenError: the body could not make sense of the file's tensors.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise MocogenError(f"cannot use {path}: its tensors are damaged ({error})") from None
 
 
 def read(path: Path) -> tuple[ModelSpec, Tensors]:
@@ -182,7 +216,7 @@ def read(path: Path) -> tuple[ModelSpec, Tensors]:
     from safetensors import safe_open
 
     spec = read_spec(path)
-    with safe_open(path, framework="numpy") as file:
+    with whole_tensors(path), safe_open(path, framework="numpy") as file:
         kinds = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - no mapping
         check(layout(spec), {k: tuple(v.get_shape()) for k, v in kinds.items()}, str(path))
         strange = [k for k, v in kinds.items() if v.get_dtype() not in _DTYPES]
@@ -301,11 +335,12 @@ def save(
     motion: MotionNetwork,
     generator: Generator,
     half: bool = True,
+    regions: Floats | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all.
 
     With ``half`` the weight matrices and kernels are stored in float16, which halves the
-    file; biases and batch statistics stay in float32.
+    file; biases, batch statistics and the content mapping's ``regions`` stay in float32.
     """
     from safetensors.numpy import save_file
 
@@ -313,6 +348,8 @@ def save(
         key: value.astype("float16" if half and value.ndim > 1 else "float32")
         for key, value in tensors_of(motion, generator).items()
     }
+    if regions is not None:
+        tensors[REGIONS] = regions
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={KEY: spec.to_json()})
 

@@ -22,6 +22,7 @@ from .backends import Tensors, open_backend
 from .batch import Job, Outcome, Sink
 from .errors import DiskFullError, MocogenError, UsageError
 from .manifest import Draft, Line
+from .mapping import ContentMapping
 from .spec import ModelSpec
 from .stores import Disk, UrlStore
 from .synthesis import Blueprint, Model
@@ -374,7 +375,8 @@ def _open(networks: Networks) -> Model:
         _models.clear()
         named = (networks.backend, networks.device)
         backend = open_backend(*named, networks.spec, networks.tensors, networks.precision)
-        _models[key] = Model(networks.spec, backend, networks.sha256)
+        mapping = ContentMapping.of(networks.spec, networks.tensors)
+        _models[key] = Model(networks.spec, backend, networks.sha256, mapping)
     return _models[key]
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoint import KEY, check_values, fill, read_metadata
+from .checkpoint import KEY, check_values, fill, read_metadata, whole_tensors
 from .errors import MocogenError
 from .files import atomic_path
 from .spec import FORMAT, SAMPLER
@@ -122,7 +122,8 @@ def load(path: Path) -> tuple[FlowSpec, VoxelFlow]:
     spec = read_spec(path)
     with torch.random.fork_rng(devices=[]):
         network = VoxelFlow(spec.width)
-    tensors = {key.removeprefix(_PREFIX): value for key, value in load_file(path).items()}
+    with whole_tensors(path):
+        tensors = {key.removeprefix(_PREFIX): value for key, value in load_file(path).items()}
     fill(network, tensors, str(path))
     check_values({key: value.numpy() for key, value in tensors.items()}, str(path))
     return spec, network.eval().requires_grad_(False)

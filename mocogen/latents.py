@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CONTENT, _NOISE, _ACTION, _STATE = range(4)
+GRID = 2.0**16
+"""What comes before a network is rounded to multiples of ``1 / GRID``."""
+
 _WORDS_A_TICK = 4  # Philox yields four 64-bit words for every step of its counter
 
 
@@ -64,5 +67,5 @@ def _normals(seed: int, stream: int, first: int, rows: int, size: int) -> NDArra
     radius = np.sqrt(-2.0 * np.log(pairs[..., 0]))
     angle = (2.0 * np.pi) * pairs[..., 1]
     variates = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    rounded = np.rint(variates.reshape(rows, -1)[:, :size] * 2.0**16) * 2.0**-16
+    rounded = np.rint(variates.reshape(rows, -1)[:, :size] * GRID) / GRID
     return rounded.astype(np.float32)

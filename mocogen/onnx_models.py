@@ -13,6 +13,7 @@ import numpy as np
 
 from .backends import Tensors
 from .files import atomic_path
+from .mapping import ContentMapping
 from .onnx_format import FLOAT, INT64, UINT8, Graph
 from .spec import ModelSpec
 from .weights import Layer, gate_rows, generator_layers, motion_spread
@@ -33,7 +34,7 @@ def write(target: Path, spec: ModelSpec, tensors: Tensors) -> list[Path]:
     Raises:
         MocogenError: a file cannot be written.
     """
-    models = {"motion": motion(spec, tensors), "generator": generator(spec, tensors)}
+    models = {"motion": motion(spec, tensors), "generator": generator(spec, tensors, mapped=True)}
     paths = []
     for name, model in models.items():
         path = target.with_name(f"{target.stem}-{name}{target.suffix}")
@@ -43,7 +44,9 @@ def write(target: Path, spec: ModelSpec, tensors: Tensors) -> list[Path]:
     return paths
 
 
-def generator(spec: ModelSpec, tensors: Tensors, split: bool = False) -> bytes:
+def generator(
+    spec: ModelSpec, tensors: Tensors, split: bool = False, mapped: bool = False
+) -> bytes:
     """``latents``, float32 (images, input), to ``frames``, uint8 (images, height, width, 3).
 
     The input's parts stand in the order of the spec's ``latent_order``.
@@ -51,10 +54,15 @@ def generator(spec: ModelSpec, tensors: Tensors, split: bool = False) -> bytes:
     Args:
         split: write the two layers of most channels as plain convolutions: the same sums, in
             less time with ONNX Runtime on a CPU (``benchmarks/backends.py``).
+        mapped: begin with the content mapping, where the checkpoint has one, so that contents
+            are wanted as they are drawn; else mocogen has mapped them.
     """
     graph = Graph("generator")
     inputs = spec.content + spec.motion + spec.generator_categories
     latents = graph.input("latents", FLOAT, ["images", inputs])
+    mapping = ContentMapping.of(spec, tensors) if mapped else None
+    if mapping is not None:
+        latents = _mapped(graph, latents, spec, mapping)
     x = graph.node("Unsqueeze", latents, graph.constant(np.array([2, 3])))
     for index, layer in enumerate(generator_layers(tensors)):
         doubled = _split if split and index in (1, 2) else _transposed
@@ -69,6 +77,25 @@ def generator(spec: ModelSpec, tensors: Tensors, split: bool = False) -> bytes:
     graph.node("Cast", x, outputs=["frames"], to=UINT8)
     graph.output("frames", UINT8, ["images", spec.image_size, spec.image_size, 3])
     return graph.model(OPSET, {"mocogen": spec.to_json()})
+
+
+def _mapped(graph: Graph, latents: str, spec: ModelSpec, mapping: ContentMapping) -> str:
+    """Latents whose content has passed through the mapping.
+
+    The regions' rows stand where the content stands among the latents, zeros where the other
+    parts do, so that nothing need be taken apart.
+    """
+    rows = []
+    for part in spec.latent_order:
+        sizes = {"motion": spec.motion, "category": spec.generator_categories}
+        empty = np.zeros((spec.regions, sizes.get(part, 0)), np.float32)
+        rows.append(mapping.regions if part == "content" else empty)
+    regions = np.concatenate(rows, axis=1)
+    projections = graph.node("MatMul", latents, graph.constant(regions.T))
+    sharpened = graph.node("Div", projections, graph.constant(np.float32(mapping.blend)))
+    shares = graph.node("Softmax", sharpened, axis=1)
+    pushes = graph.node("MatMul", shares, graph.constant(regions * np.float32(mapping.push)))
+    return graph.node("Add", latents, pushes)
 
 
 def _transposed(graph: Graph, x: str, layer: Layer) -> str:

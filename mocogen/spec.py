@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import MocogenError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the metadata; raised when an older mocogen could not read it."""
 
 SAMPLER = "sampler"
@@ -25,6 +25,10 @@ from then on the network's own output."""
 
 INITIAL_STATES = ("zeros", "normal")
 LATENT_PARTS = ("motion", "content", "category")
+
+
+REGIONS = "content.regions"
+"""The tensor with the content mapping's directions, (regions, content)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,9 @@ class ModelSpec:
         initial_state: "zeros", or "normal" for a hidden state from N(0, I).
         pixel_range: the generator's values for black and for full brightness.
         fps: frames a second of the training clips.
+        regions: how many regions the content mapping knows (:mod:`mocogen.mapping`); 0 where the
+            generator takes contents as they are drawn.
+        content_push, content_blend: of the content mapping.
         name: what the model is called.
         data: what it was trained on.
         license: the terms of the weights, as far as they are known.
@@ -68,6 +75,9 @@ class ModelSpec:
     initial_state: str = "zeros"
     pixel_range: tuple[float, float] = (-1.0, 1.0)
     fps: float = 25.0
+    regions: int = 0
+    content_push: float = 0.0
+    content_blend: float = 0.05
     name: str = "unnamed"
     data: str = "unknown"
     license: str = "unknown"
@@ -170,6 +180,12 @@ class ModelSpec:
         numbers = all(type(v) in (int, float) and abs(v) <= 1e6 for v in low_high)
         if not numbers or len(low_high) != 2 or low_high[1] - low_high[0] < 1e-6:
             wrong.append("pixel_range")
+        if type(self.regions) is not int or not 0 <= self.regions <= self.content:
+            wrong.append("regions")
+        for name, least in (("content_push", 0.0), ("content_blend", 1e-3)):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not least <= value <= 100:
+                wrong.append(name)
         if wrong:
             named = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
             raise MocogenError(f"impossible values: {named}")

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .latents import GRID
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-_GRID = 2.0**16
 _SEARCH = 400
 """In so many frames a loop's beginning is looked for: a dozen rounds of a wave or a jump."""
 _BEND = 40
@@ -98,7 +99,7 @@ def arc(start: Floats, end: Floats, weights: Doubles) -> Floats:
 
 
 def _rounded(values: Doubles) -> Floats:
-    return (np.rint(values * _GRID) / _GRID).astype(np.float32)
+    return (np.rint(values * GRID) / GRID).astype(np.float32)
 
 
 def codes_needed(frames: int, speed: float, loop: bool) -> int:

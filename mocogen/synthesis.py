@@ -21,6 +21,7 @@ from . import checkpoint, latents, steering
 from .backends import Backend, Floats, Pending, open_backend
 from .errors import UsageError
 from .files import sha256
+from .mapping import ContentMapping
 from .notebook import Video
 from .requests import MAX_SEED, check_timing
 from .spec import NOISE_MODES, ModelSpec
@@ -150,11 +151,19 @@ class Model(Blueprint):
 
     Attributes:
         backend: what computes the networks.
+        mapping: what contents pass through before the generator, or None.
     """
 
-    def __init__(self, spec: ModelSpec, backend: Backend, sha256: str | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        backend: Backend,
+        sha256: str | None = None,
+        mapping: ContentMapping | None = None,
+    ) -> None:
         super().__init__(spec, sha256)
         self.backend = backend
+        self.mapping = mapping
 
     def sample(
         self,
@@ -312,7 +321,13 @@ class Model(Blueprint):
         return steering.arc(own[None], other[None], np.array([walk.first]))[0]
 
     def _content(self, clip: Clip, first: int, count: int) -> Floats:
-        """Content vectors of some frames: (count, content), or (1, content) for all of them."""
+        """What the generator takes for contents: (count, content), or (1, content) for all of
+        the frames from ``first`` on."""
+        drawn = self._drawn_content(clip, first, count)
+        return drawn if self.mapping is None else self.mapping(drawn)
+
+    def _drawn_content(self, clip: Clip, first: int, count: int) -> Floats:
+        """The same in N(0, I), before the content mapping."""
         own, walk = latents.content(clip.content_seed, self.spec.content), clip.walk
         if walk is None or not walk.content:
             return own[None]
@@ -406,4 +421,4 @@ def load(
     path = checkpoint.find(name_or_path)
     spec, tensors = checkpoint.read(path)
     networks = open_backend(backend, device, spec, tensors, precision)
-    return Model(spec, networks, sha256(path))
+    return Model(spec, networks, sha256(path), ContentMapping.of(spec, tensors))

@@ -181,6 +181,33 @@ def test_files_that_are_no_checkpoints(tiny: Path, tmp_path: Path):
             mocogen.load(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda header: {**header, KERNEL: {}}, "damaged or cut-off"),
+        (lambda header: [header], "damaged or cut-off"),
+        (lambda header: {**header, "__metadata__": "none"}, "not a mocogen checkpoint"),
+        (
+            lambda header: {
+                **header,
+                KERNEL: {**header[KERNEL], "data_offsets": [1, header[KERNEL]["data_offsets"][1]]},
+            },
+            "its tensors are damaged",
+        ),
+    ],
+)
+def test_headers_that_make_no_sense(
+    tiny: Path, tmp_path: Path, change: Callable[[dict], object], said: str
+):
+    content = tiny.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(change(json.loads(content[8 : 8 + length]))).encode()
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])
+    with pytest.raises(MocogenError, match=said):
+        mocogen.load(bad)
+
+
 def test_a_failed_save_leaves_the_old_file(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -120,6 +120,7 @@ def test_a_run_leaves_a_usable_checkpoint(run: Path) -> None:
     assert model.spec.training["config"]["generator"]["steps"] == 5
     assert set(model.spec.training["hours"]) == {"generator", "motion", "joint"}
     assert len(model.spec.training["files"]) == 4
+    assert (model.spec.regions, model.spec.content_push) == (4, 2.0)  # two people, mirrored
     clip = model.sample(frames=5, seed=1, action="b")
     assert clip.shape == (5, 32, 32, 3)
     for name in ("config.toml", "data.json", "machine.json", "losses.jsonl"):
@@ -214,6 +215,7 @@ def test_plain_mocogan(clip_folder: Path, tmp_path: Path) -> None:
     assert path is not None
     spec, motion, _ = load_checkpoint(path)
     assert spec.training["recipe"] == "mocogan"
+    assert spec.regions == 0
     assert motion.bn is not None
     assert motion.bn.running_var is not None
     assert float(motion.bn.running_var.max()) != 1.0

@@ -126,11 +126,13 @@ def load_model(
 ) -> tuple[Model, dict[str, Any]]:
     """The model that the options name, and those options for a clip's record."""
     from ..backends import open_backend
+    from ..mapping import ContentMapping
     from ..synthesis import Model
 
     named = (checkpoint, generator, motion, device, backend, precision)
     spec, tensors, sha256, source = read_networks(*named)
-    return Model(spec, open_backend(backend, device, spec, tensors, precision), sha256), source
+    opened = open_backend(backend, device, spec, tensors, precision)
+    return Model(spec, opened, sha256, ContentMapping.of(spec, tensors)), source
 
 
 def write_mosaic(

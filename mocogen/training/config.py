@@ -109,7 +109,10 @@ class GeneratorConfig:
         clip_norm: bound on the norm of the generator's gradients.
         ema: share of the current weights in their moving average, a step.
         content_push: how far, at first, contents are pushed into their group's region.
-        push_hold, push_end: until when the push is whole, and from when it is gone.
+        push_hold, push_end: until when the push is whole, and from when it is down to
+            ``push_kept``.
+        push_kept: the push that stays, in sampling too (:mod:`mocogen.mapping`).
+        push_blend: difference of two projections over which pushes blend at a border.
         margin_start, margin_end: lead of a content's group over the second from which a
             frame's losses count fully, at the start of the stage and at its end.
         code_noise: deviation of the noise that is added to motion codes.
@@ -159,7 +162,9 @@ class GeneratorConfig:
     cycle: float
     moving: float
     steady: float
-    l2: float = 0.0  # came later: see _section
+    l2: float = 0.0  # these came later: see _section
+    push_kept: float = 0.0
+    push_blend: float = 0.05
 
 
 @dataclass(frozen=True)

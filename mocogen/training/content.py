@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import MocogenError
+from ..mapping import ContentMapping
+from .config import TrainConfig
+from .data import ClipSet
 
 
 class ContentRegions:
@@ -59,9 +62,9 @@ class ContentRegions:
             content = content + (scores - content @ self.scales.t()) @ self.scales
         return content
 
-    def push(self, content: Tensor, group: Tensor, strength: float) -> Tensor:
-        """Contents moved by ``strength`` along their group's direction, away from borders."""
-        return content + strength * self.directions[group]
+    def mapping(self, push: float, blend: float) -> ContentMapping:
+        """The content mapping of these regions."""
+        return ContentMapping(self.directions.numpy(), push, blend)
 
     def winner(self, content: Tensor) -> tuple[Tensor, Tensor]:
         """Group of a content (n, size), (n,), and its lead over the second group, (n,)."""
@@ -75,3 +78,19 @@ class ContentRegions:
         """The projection (size, size) onto the space that all directions span."""
         rows = torch.cat([self.directions, self.scales])
         return rows.t() @ rows
+
+
+def content_mapping(config: TrainConfig, clips: ClipSet) -> ContentMapping | None:
+    """What a run's generator wants its contents to pass through in sampling; None where it
+    takes them as they are drawn."""
+    values, model = config.generator, config.model
+    if not values.push_kept:
+        return None
+    attributes = len(config.data.attributes)
+    regions = ContentRegions(len(clips.groups), model.content, config.run.seed, attributes)
+    return regions.mapping(values.push_kept, values.push_blend)
+
+
+def mapped(mapping: ContentMapping | None, content: Tensor) -> Tensor:
+    """Contents (n, size) through the mapping, on the CPU."""
+    return content if mapping is None else torch.from_numpy(mapping(content.numpy()))

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from .. import checkpoint
 from ..generator import Generator
+from ..mapping import ContentMapping
 from ..motion import MotionNetwork
 from ..spec import ModelSpec
+from .content import content_mapping, mapped
 from .loop import Context, read_state, require_fitting, state_path
 from .record import versions
 
@@ -37,12 +39,18 @@ def write_checkpoint(context: Context) -> Path | None:
     if networks is None:
         return None
     motion, generator, hours = networks
+    # A generator that learned from its own clips alone takes contents as they are drawn.
+    assigned = state_path(context.folder, "generator").exists()
+    mapping = content_mapping(context.config, context.clips) if assigned else None
     random = torch.Generator().manual_seed(context.config.run.seed)
     if motion.bn is not None and not _is_identity(motion.bn):
         calibrate_motion(motion, random)
-    calibrate(generator, motion, context.config.model.content, random)
+    calibrate(generator, motion, context.config.model.content, random, mapping)
     path = context.folder / "checkpoint.safetensors"
-    checkpoint.save(path, make_spec(context, hours), motion, generator)
+    spec = make_spec(context, hours, mapping)
+    checkpoint.save(
+        path, spec, motion, generator, regions=None if mapping is None else mapping.regions
+    )
     return path
 
 
@@ -110,7 +118,11 @@ def calibrate_motion(motion: MotionNetwork, random: torch.Generator) -> None:
 
 @torch.no_grad()
 def calibrate(
-    generator: Generator, motion: MotionNetwork, content: int, random: torch.Generator
+    generator: Generator,
+    motion: MotionNetwork,
+    content: int,
+    random: torch.Generator,
+    mapping: ContentMapping | None = None,
 ) -> None:
     """Estimate the generator's running statistics from prior samples, all actions alike."""
     norms = [layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -120,7 +132,8 @@ def calibrate(
     for _ in range(_ROUNDS):
         noise = torch.randn(_FRAMES, _CLIPS, motion.noise_size, generator=random)
         codes = motion(noise, None, _actions(motion, _CLIPS))[::4]
-        contents = torch.randn(len(codes) * _CLIPS, content, generator=random)
+        drawn = torch.randn(len(codes) * _CLIPS, content, generator=random)
+        contents = mapped(mapping, drawn)
         generator(torch.cat([codes.flatten(0, 1), contents], 1))
     generator.eval()
 
@@ -131,7 +144,9 @@ def _collect(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
     norm.momentum = None
 
 
-def make_spec(context: Context, hours: dict[str, float]) -> ModelSpec:
+def make_spec(
+    context: Context, hours: dict[str, float], mapping: ContentMapping | None = None
+) -> ModelSpec:
     """The checkpoint's metadata, with everything needed to repeat the run."""
     config, clips = context.config, context.clips
     model, data = config.model, config.data
@@ -144,6 +159,9 @@ def make_spec(context: Context, hours: dict[str, float]) -> ModelSpec:
         width=model.width,
         image_size=model.image_size,
         fps=data.fps,
+        regions=0 if mapping is None else len(mapping.regions),
+        content_push=0.0 if mapping is None else mapping.push,
+        content_blend=ModelSpec.content_blend if mapping is None else mapping.blend,
         name=model.name,
         data=data.name or "clips of one's own",
         license=data.license,

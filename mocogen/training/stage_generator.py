@@ -20,7 +20,7 @@ from torch.nn import functional
 from ..generator import Generator
 from .augment import discriminator_view, encoder_view, flip_where, jitter, view_draws
 from .config import GeneratorConfig
-from .content import ContentRegions
+from .content import ContentRegions, content_mapping, mapped
 from .loop import (
     Context,
     Stage,
@@ -201,11 +201,12 @@ class GeneratorStage(Stage):
         pairs = self.sampler.draw_pairs(12, random)
         real, group = pairs.first, pairs.group
         others = torch.randint(len(self.regions.directions), (6,), generator=random)
-        contents = [self.regions.draw(other.expand(1), random) for other in others]
+        mapping = content_mapping(self.context.config, self.context.clips)
+        contents = [mapped(mapping, self.regions.draw(o.expand(1), random)) for o in others]
         with torch.no_grad(), self.context.fabric.autocast():
             code = self.encoder_average(self._view(real, group))
             # Batch statistics: those of the averaged weights are made at the end only.
-            own = self.regions.draw(group.cpu(), random, pairs.scores).to(code)
+            own = mapped(mapping, self.regions.draw(group.cpu(), random, pairs.scores)).to(code)
             latents = [torch.cat([code, own], 1)]
             latents += [torch.cat([code, c.to(code).expand(len(code), -1)], 1) for c in contents]
             made = copy.deepcopy(self.generator_average).train()(torch.cat(latents)).float()
@@ -224,7 +225,8 @@ class GeneratorStage(Stage):
 
     def _push(self, progress: float) -> float:
         values = self.values
-        return values.content_push * (1 - ramp(progress, values.push_hold, values.push_end))
+        gone = ramp(progress, values.push_hold, values.push_end)
+        return values.content_push + gone * (values.push_kept - values.content_push)
 
     def _contents(
         self, group: Tensor, progress: float, scores: Tensor | None = None
@@ -236,7 +238,7 @@ class GeneratorStage(Stage):
         """
         values, device = self.values, self.context.device
         drawn = self.regions.draw(group.cpu(), self.random, scores)
-        drawn = self.regions.push(drawn, group.cpu(), self._push(progress))
+        drawn = mapped(self.regions.mapping(self._push(progress), values.push_blend), drawn)
         lead = self.regions.winner(drawn)[1]
         margin = values.margin_start + progress * (values.margin_end - values.margin_start)
         weight = (lead / max(margin, 1e-6)).clamp(max=1.0)

@@ -19,6 +19,7 @@ from torch.nn import functional
 from ..generator import Generator
 from ..motion import MotionNetwork
 from .config import JointConfig
+from .content import content_mapping, mapped
 from .export import load_networks
 from .loop import Context, Stage, average_gradients, linear_decay, set_rate, update_average
 from .losses import hinge_discriminator, log_discriminator, log_generator
@@ -50,6 +51,7 @@ class JointStage(Stage):
             video = VideoDiscriminator(values.discriminator_width, values.spectral, self.actions)
         earlier = load_networks(context)
         self.refines = earlier is not None
+        self.mapping = content_mapping(config, clips) if self.refines else None
         if earlier is not None:
             motion.load_state_dict(earlier[0].state_dict())
             generator.load_state_dict(earlier[1].state_dict())
@@ -147,9 +149,9 @@ class JointStage(Stage):
         model, values, device = self.context.config.model, self.values, self.context.device
         length = 1 + (values.frames - 1) * values.skip
         noise = torch.randn(length, n, model.noise, generator=self.random).to(device)
-        content = torch.randn(n, model.content, generator=self.random).to(device)
+        content = mapped(self.mapping, torch.randn(n, model.content, generator=self.random))
         codes = self.motion(noise, None, category)[:: values.skip].transpose(0, 1)
-        contents = content[:, None].expand(-1, values.frames, -1)
+        contents = content.to(device)[:, None].expand(-1, values.frames, -1)
         return torch.cat([codes.float(), contents], 2).flatten(0, 1)
 
     def _shown(self, clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,7 +174,7 @@ class JointStage(Stage):
         model, device = self.context.config.model, self.context.device
         random = torch.Generator().manual_seed(1)
         noise = torch.randn(16, 8, model.noise, generator=random).to(device)
-        content = torch.randn(8, model.content, generator=random).to(device)
+        content = mapped(self.mapping, torch.randn(8, model.content, generator=random)).to(device)
         category = torch.arange(8).to(device) % self.actions if self.actions else None
         motion = copy.deepcopy(self.motion_average).train(not self.refines)
         generator = copy.deepcopy(self.generator_average).train()

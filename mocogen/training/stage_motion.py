@@ -25,7 +25,7 @@ from ..generator import Generator
 from ..motion import MotionNetwork
 from .augment import encoder_view
 from .config import MotionConfig
-from .content import ContentRegions
+from .content import ContentRegions, content_mapping, mapped
 from .loop import (
     Context,
     Stage,
@@ -308,7 +308,8 @@ class MotionStage(Stage):
         groups = len(self.context.clips.groups)
         regions = ContentRegions(groups, model.content, self.context.config.run.seed)
         group = torch.randint(groups, (n,), generator=random)
-        content = regions.draw(group, random).to(self.context.device)
+        mapping = content_mapping(self.context.config, self.context.clips)
+        content = mapped(mapping, regions.draw(group, random)).to(self.context.device)
         with torch.no_grad():
             codes = motion(noise, None, action if motion.categories else None)[::5]
             latent = torch.cat([codes, content.expand(len(codes), -1, -1)], 2)
