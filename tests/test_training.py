@@ -28,6 +28,8 @@ from mocogen.training.losses import (
     regard_for_movement,
     restlessness,
     stillness,
+    tint,
+    tint_apart,
     weighted_l1,
     weighted_l2,
 )
@@ -318,6 +320,23 @@ def test_only_what_does_not_move_has_to_stay() -> None:
     assert float(restlessness(a, other, still)) == 0.0
     other[..., 48:, :] = 0.5
     assert float(restlessness(a, other, still)) > 0.2
+
+
+def test_the_tint_is_the_colour_of_what_shines_wherever_it_is() -> None:
+    colour = torch.tensor([0.9, 0.3, 0.6])
+    images = torch.full((2, 3, 32, 32), -1.0)
+    images[0, :, 4:9, 4:9] = 2 * colour[:, None, None] - 1
+    images[1, :, 20:31, 10:25] = 2 * colour[:, None, None] - 1
+    images[1, :, 19, 10:25] = 0.4 * colour[:, None] - 1  # a soft edge, too dark to count
+    images.requires_grad_()
+    torch.testing.assert_close(tint(images), colour.expand(2, 3))
+    weight = torch.ones(1)
+    apart = tint_apart(images[:1], images[1:] * 0.5 - 0.5, weight)
+    torch.testing.assert_close(apart, (colour.mean() / 2).detach())
+    apart.backward()
+    assert images.grad is not None
+    assert bool((images.grad[0, :, 4:9, 4:9] > 0).all())
+    assert float(images.grad[0].sum()) == pytest.approx(float(images.grad[0, :, 4:9, 4:9].sum()))
 
 
 def test_losses_that_are_no_numbers_stop_the_run(clip_folder: Path, tmp_path: Path) -> None:

@@ -128,6 +128,9 @@ class GeneratorConfig:
         moving: how much more an error counts where a clip moves, beside 1 elsewhere.
         steady: weight of the change between two frames of one content, where the frames
             whose motion they have show none.
+        tint: weight of the difference in the mean colour of what shines, between a frame and
+            what is rebuilt of it and between two frames of one content; for bright shapes on
+            black.
     """
 
     steps: int
@@ -165,6 +168,7 @@ class GeneratorConfig:
     l2: float = 0.0  # these came later: see _section
     push_kept: float = 0.0
     push_blend: float = 0.05
+    tint: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,26 @@ def stillness(first: Tensor, second: Tensor, cells: int = 24) -> Tensor:
     return 1 - functional.max_pool2d(moved.clamp(0, 1), reach, 1, reach // 2)
 
 
+def tint(images: Tensor) -> Tensor:
+    """The mean colour of what shines in images (n, 3, h, w) on black: (n, 3), 0 to 1.
+
+    What shines are the pixels of at least half of the image's brightness, as in
+    :func:`mocogen.evaluation.measures.shape_pixels`; which they are has no gradient.
+    """
+    light = (images + 1) / 2
+    with torch.no_grad():
+        brightness = light.amax(1).flatten(1)
+        peak = brightness.quantile(0.99, dim=1, keepdim=True)
+        shines = (brightness >= peak / 2).float()
+        shines = shines / shines.sum(1, keepdim=True)
+    return (light.flatten(2) * shines[:, None]).sum(2)
+
+
+def tint_apart(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute difference of two images' tints, pairs weighted by (n,)."""
+    return ((tint(first) - tint(second)).abs().mean(1) * weight).mean()
+
+
 def feature_l1(made: list[Tensor], real: list[Tensor], weight: Tensor) -> Tensor:
     """Distance of a discriminator's features, relative to their size (Larsen et al. 2016)."""
     total = weight.new_zeros(())

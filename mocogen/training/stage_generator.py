@@ -38,6 +38,7 @@ from .losses import (
     restlessness,
     reverse_gradient,
     stillness,
+    tint_apart,
     weighted_l1,
     weighted_l2,
 )
@@ -159,6 +160,9 @@ class GeneratorStage(Stage):
             if values.l2:
                 losses["l2"] = weighted_l2(rebuilt, real, weight, regard)
                 total = total + values.l2 * losses["l2"]
+            if values.tint:
+                losses["tint"] = tint_apart(rebuilt, real, weight)
+                total = total + values.tint * losses["tint"]
             if not frozen:
                 losses["action"] = functional.cross_entropy(self.action(code), action)
                 person = self.sampler.person[group]
@@ -179,6 +183,9 @@ class GeneratorStage(Stage):
                 one, other = made[len(real) :].chunk(2)
                 losses["steady"] = restlessness(one, other, still)
                 total = total + values.steady * losses["steady"]
+                if values.tint:
+                    losses["tint_kept"] = tint_apart(one, other, swapped.weight[: len(one)])
+                    total = total + values.tint * losses["tint_kept"]
 
         self.optimisers["generator"].zero_grad()
         total.backward()
