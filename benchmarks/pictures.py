@@ -17,6 +17,7 @@ from torch.nn import functional
 from mocogen import checkpoint, latents
 from mocogen.files import atomic_path
 from mocogen.generator import to_pixels
+from mocogen.mapping import ContentMapping
 from mocogen.training.networks import ImageDiscriminator, VideoDiscriminator
 from mocogen.training.sheets import grid
 
@@ -30,7 +31,9 @@ class Networks:
     """The two networks of the shipped checkpoint, with content and motion apart."""
 
     def __init__(self) -> None:
-        self.spec, self.motion, self.generator = checkpoint.load(checkpoint.find("weizmann"))
+        self.spec, tensors = checkpoint.read(checkpoint.find("weizmann"))
+        self.motion, self.generator = checkpoint.networks(self.spec, tensors)
+        self.mapping = ContentMapping.of(self.spec, tensors)
 
     def path(self, seed: int, action: str, frames: int = FRAMES) -> Tensor:
         """Motion codes of a seed and an action, (frames, motion)."""
@@ -40,7 +43,8 @@ class Networks:
 
     def frames(self, content: int, codes: Tensor) -> Tensor:
         """Frames (n, 3, size, size) in [-1, 1] of a seed's content and n motion codes."""
-        vector = torch.from_numpy(latents.content(content, self.spec.content))
+        drawn = latents.content(content, self.spec.content)[None]
+        vector = torch.from_numpy(drawn if self.mapping is None else self.mapping(drawn))
         parts = {"motion": codes, "content": vector.expand(len(codes), -1)}
         joined = torch.cat([parts[name] for name in self.spec.latent_order], dim=1)
         # In parts, so that memory stays small.
