@@ -611,6 +611,7 @@ def test_a_reader_that_leaves_early_is_no_drama(tiny: Path):
     ("words", "said"),
     [
         (("--out", "-", "--format", "avi"), "a pipe takes mp4, gif, rgb24"),
+        (("--out", "clip.gif", "--format", "mp4"), "a file's name tells its format"),
         (("--out", "-", "--count", "2"), "one clip"),
         (("--out", "-", "--json"), "both want standard output"),
         (("--seeds", "1", "--seed", "2"), "give one of"),

@@ -72,11 +72,13 @@ def sample(
     backend: common.Backend = "auto",
     precision: common.Precision = "fp32",
     form: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--format", help="For --out -: mp4, gif, rgb24 (bare frames). In shards: mp4, npy."
+            "--format",
+            help="For --out -: mp4, gif, rgb24 (bare frames). In shards: mp4, npy. "
+            "\\[default: mp4]",
         ),
-    ] = "mp4",
+    ] = None,
     count: Annotated[
         int | None,
         typer.Option(help="How many clips, of seeds SEED, SEED + 1, ...", rich_help_panel=BATCH),
@@ -159,6 +161,7 @@ def sample(
     both = None if content_seed is None else motion_seed
     wanted = _wanted(seed, count, seeds, seeds_from, both)
     piped = out == "-"
+    container = form or "mp4"
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: use one of {', '.join(ENGINES)}")
     if engine == "local" and (address is not None or num_workers is not None):
@@ -171,11 +174,15 @@ def sample(
 
         if out != OUT:
             raise UsageError("--shards and --out both say where clips go: choose one")
-        check_shards(where, shard_size, form)
-        defaults = replace(defaults, out="{seed:06d}." + form)
+        check_shards(where, shard_size, container)
+        defaults = replace(defaults, out="{seed:06d}." + container)
     elif piped:
-        _check_pipe(form, wanted, as_json)
+        _check_pipe(container, wanted, as_json)
     else:
+        if form is not None and not where.endswith(f".{form}"):
+            raise UsageError(
+                f"--format {form} is for --out - and --shards: a file's name tells its format"
+            )
         from ..batch import check_template
 
         where = check_template(where, len(wanted) if wanted else None, store)
@@ -203,7 +210,7 @@ def sample(
             opened, source = common.load_model(*named)
             model, render = opened, partial(batch.render, opened)
         if piped:
-            source["format"] = form
+            source["format"] = container
         manifest = None
         if shards is not None or (_is_batch(wanted, count, seeds, where) and not piped):
             settings = None if seeds_from else defaults
@@ -213,9 +220,9 @@ def sample(
         if shards is not None and manifest is not None:
             from ..shards import ShardSink
 
-            sink = ShardSink(where, shard_size, form, manifest, store)
+            sink = ShardSink(where, shard_size, container, manifest, store)
         elif piped:
-            sink = PipeSink(sys.stdout.buffer, form)
+            sink = PipeSink(sys.stdout.buffer, container)
         else:
             sink = FileSink(manifest, store)
         stack.enter_context(sink)
