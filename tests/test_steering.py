@@ -138,7 +138,10 @@ def test_content_says_who_and_motion_what(model: mocogen.Model):
     spec = model.spec
     where = spec.latent_order.index("content") * spec.motion
     content = both[:, where : where + spec.content]
-    assert np.array_equal(content, np.tile(latents.content(3, spec.content), (16, 1)))
+    assert model.mapping is not None
+    assert np.array_equal(
+        content, np.tile(model.mapping(latents.content(3, spec.content)[None]), (16, 1))
+    )
     (_, moved), *_ = model._latents([model.clip(8, 16)])
     rest = [k for k in range(both.shape[1]) if not where <= k < where + spec.content]
     assert np.array_equal(both[:, rest], moved[:, rest]), "the movement, its action too, is 8's"

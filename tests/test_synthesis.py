@@ -124,12 +124,17 @@ def test_sampling_leaves_torchs_random_numbers_alone(tiny: Path):
 def test_blocks_give_what_the_plain_networks_give(model: mocogen.Model):
     """Folding, padding, blocks and layouts aside, sampling is motion, then generator."""
     from mocogen import checkpoint, latents
+    from mocogen.mapping import ContentMapping
 
-    spec, motion, generator = checkpoint.load(checkpoint.find("weizmann"))
+    spec, tensors = checkpoint.read(checkpoint.find("weizmann"))
+    motion, generator = checkpoint.networks(spec, tensors)
+    mapping = ContentMapping.of(spec, tensors)
+    assert mapping is not None
     with torch.no_grad():
         noise = torch.from_numpy(latents.noise(9, 0, 20, spec.noise))[:, None]
         codes = motion(noise, category=torch.tensor([2]))[:, 0]
-        content = torch.from_numpy(latents.content(9, spec.content)).expand(20, -1)
+        drawn = latents.content(9, spec.content)[None]
+        content = torch.from_numpy(mapping(drawn)).expand(20, -1)
         images = generator(torch.cat([codes, content], dim=1))
     expected = ((images + 1) * 127.5).clamp(0, 255).round().permute(0, 2, 3, 1).numpy()
     difference = expected - model.sample(20, seed=9, action=spec.actions[2])
