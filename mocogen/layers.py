@@ -138,11 +138,13 @@ class LSTMCell(RecurrentCell):
     ) -> tuple[Tensor, LSTMState]:
         """:meth:`step` many times, for sampling: no gradient passes through it.
 
-        All steps share one piece of memory, which is cut into the four gates once, and one
-        sigmoid serves all of them: tanh(x) = 2 sigmoid(2x) - 1, with the doubling done in the
-        weights, where it is exact. That takes a quarter off a step of 64 clips; a single clip
-        goes through :meth:`_unroll_one` (``benchmarks/motion_unroll.py``). Rounding errors
-        stay of the size of ``nn.LSTM``'s: after 10,000 steps, 1e-6 where that has 5e-7.
+        All steps share one piece of memory, which is cut into the four gates once, clips side by
+        side, so that a gate is one run of numbers; and one sigmoid serves all of them:
+        tanh(x) = 2 sigmoid(2x) - 1, with the doubling done in the weights, where it is exact.
+        One matrix product takes the state, the input and, by a row of ones, the bias. That takes
+        a third off a step of 64 clips; a single clip goes through :meth:`_unroll_one`
+        (``benchmarks/motion_unroll.py``). Rounding errors stay of the size of ``nn.LSTM``'s:
+        after 10,000 steps, 1e-6 where that has 5e-7.
 
         Args:
             x: (n_frames, batch, input_size), or (batch, input_size) for every frame alike.
@@ -155,21 +157,25 @@ class LSTMCell(RecurrentCell):
         if len(state[0]) == 1 and x.device.type == "cpu" and x.dtype == torch.float32:
             hidden, c = self._unroll_one(x.expand(n_frames, 1, -1)[:, 0], state)
             return hidden[:, None], (hidden[-1:].clone(), c)
-        doubled = torch.ones_like(self.bias_ih)
-        doubled[2 * self.hidden_size : 3 * self.hidden_size] = 2
-        bias = (self.bias_ih + self.bias_hh) * doubled
-        projected = affine(x, self.weight_ih * doubled[:, None], bias).expand(n_frames, -1, -1)
-        weight = (self.weight_hh * doubled[:, None]).t().contiguous()
+        n, batch = self.hidden_size, len(state[0])
+        bias = (self.bias_ih + self.bias_hh)[:, None]
+        weight = torch.cat([self.weight_hh, self.weight_ih, bias], dim=1)
+        weight[2 * n : 3 * n] *= 2
 
-        h, c = state[0], state[1].clone()
-        hidden = h.new_empty(n_frames, *h.shape)
-        gates, squashed = torch.empty_like(projected[0]), torch.empty_like(c)
-        i, f, g, o = gates.chunk(4, dim=1)
-        for frame, h_next in zip(projected.unbind(0), hidden.unbind(0), strict=True):
-            torch.addmm(frame, h, weight, out=gates).sigmoid_()
+        # For every frame: the state before it, its input, and the ones that the bias counts by.
+        frames = weight.new_ones(n_frames + 1, weight.shape[1], batch)
+        frames[0, :n] = state[0].t()
+        frames[:-1, n:-1] = x.expand(n_frames, batch, -1).transpose(1, 2)
+        hidden = frames[1:, :n]
+        c = state[1].t().clone(memory_format=torch.contiguous_format)
+        gates, squashed = weight.new_empty(4 * n, batch), torch.empty_like(c)
+        i, f, g, o = gates.chunk(4)
+        for frame, h_next in zip(frames[:-1].unbind(0), hidden.unbind(0), strict=True):
+            torch.mm(weight, frame, out=gates).sigmoid_()
             c.mul_(f).sub_(i).addcmul_(i, g, value=2)  # f c + i (2g - 1)
-            h = torch.mul(o, torch.tanh(c, out=squashed), out=h_next)
-        return hidden, (h.clone(), c)
+            torch.mul(o, torch.tanh(c, out=squashed), out=h_next)
+        # A copy, so that the inputs need not be kept for as long as the states are.
+        return hidden.transpose(1, 2).contiguous(), (hidden[-1].t().clone(), c.t().clone())
 
     def _unroll_one(self, x: Tensor, state: LSTMState) -> tuple[Tensor, Tensor]:
         """:meth:`unroll_in_place` of one clip on a CPU: x (n_frames, input_size) to all h, last c.
