@@ -2,10 +2,10 @@
 
     python -m benchmarks.encoders [--rounds 5]
 
-MP4, all with libx264, crf 18, preset veryfast, no macroblock trees, one thread: PyAV within the
-process, as mocogen writes; imageio's plugin for PyAV; imageio-ffmpeg, which starts a program for
-every clip. GIF: mocogen's writer; Pillow through imageio, with a palette a frame. The clips are
-seeds 0 to 7 of the shipped checkpoint.
+MP4, all with libx264, mocogen's options and one thread: PyAV within the process, as mocogen
+writes; imageio's plugin for PyAV; imageio-ffmpeg, which starts a program for every clip. GIF:
+mocogen's writer; Pillow through imageio, with a palette a frame. The clips are seeds 0 to 7 of
+the shipped checkpoint.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mocogen
-from mocogen.video import ClipFormat, open_clip
+from mocogen.video import ClipFormat, Mp4Writer, open_clip
 
 from .machine import describe
 
 CLIPS, FRAMES, FPS = 8, 48, 25
-X264 = {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0"}
 
 Frames = NDArray[np.uint8]
 
@@ -44,14 +43,14 @@ def imageio_pyav(path: Path, frames: Frames) -> None:
     with iio.imopen(path, "w", plugin="pyav") as file:
         file.init_video_stream("libx264", fps=FPS, pixel_format="yuv420p")
         stream: Any = file._video_stream
-        stream.options = X264
+        stream.options = Mp4Writer.OPTIONS
         stream.codec_context.thread_count = 1
         for frame in frames:
             file.write_frame(frame)
 
 
 def imageio_ffmpeg(path: Path, frames: Frames) -> None:
-    options = [word for key, value in X264.items() for word in (f"-{key}", value)]
+    options = [word for key, value in Mp4Writer.OPTIONS.items() for word in (f"-{key}", value)]
     iio.imwrite(
         path, frames, plugin="FFMPEG", fps=FPS, codec="libx264", quality=None, macro_block_size=2,
         ffmpeg_log_level="error", output_params=[*options, "-threads", "1"],

@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,13 @@ class Mp4Writer(ClipWriter):
     starting a program a clip takes longer than encoding a short one.
     """
 
+    # BT.601 is what the conversion from RGB makes; said aloud, no player needs to guess.
+    OPTIONS: ClassVar[dict[str, str]] = {
+        "crf": "18",
+        "preset": "veryfast",
+        "x264-params": "colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m:mbtree=0",
+    }
+
     def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
         super().__init__(target, form)
         import av
@@ -108,12 +115,10 @@ class Mp4Writer(ClipWriter):
         flags = "faststart" if isinstance(target, Path) else "frag_keyframe+empty_moov"
         self._container = av.open(_opened(target), "w", format="mp4", options={"movflags": flags})
         self._container.metadata["comment"] = provenance.dumps(form.made_by)
-        # BT.601 is what the conversion from RGB makes; said aloud, no player needs to guess.
-        params = "colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m:mbtree=0"
         self._stream = self._container.add_stream(
             "libx264",
             rate=Fraction(form.fps).limit_denominator(1001),
-            options={"crf": "18", "preset": "veryfast", "x264-params": params},
+            options=self.OPTIONS,
         )
         odd = form.height % 2, form.width % 2
         self._even = ((0, odd[0]), (0, odd[1]), (0, 0)) if any(odd) else None
