@@ -37,9 +37,10 @@ class Networks:
 
     def path(self, seed: int, action: str, frames: int = FRAMES) -> Tensor:
         """Motion codes of a seed and an action, (frames, motion)."""
-        noise = torch.from_numpy(latents.noise(seed, 0, frames, self.spec.noise))[:, None]
+        before = self.spec.warm_up
+        noise = torch.from_numpy(latents.noise(seed, 0, before + frames, self.spec.noise))[:, None]
         category = torch.tensor([self.spec.actions.index(action)])
-        return self.motion(noise, category=category)[:, 0]
+        return self.motion(noise, category=category)[before:, 0]
 
     def frames(self, content: int, codes: Tensor) -> Tensor:
         """Frames (n, 3, size, size) in [-1, 1] of a seed's content and n motion codes."""

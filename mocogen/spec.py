@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import MocogenError
 
-FORMAT = 2
+FORMAT = 3
 """Version of the metadata; raised when an older mocogen could not read it."""
 
 SAMPLER = "sampler"
@@ -24,6 +24,9 @@ NOISE_MODES = ("per-frame", "constant", "feedback")
 from then on the network's own output."""
 
 INITIAL_STATES = ("zeros", "normal")
+MAX_WARM_UP = 1024
+"""Steps; a file that asks for more is damaged, and would keep every clip waiting."""
+
 LATENT_PARTS = ("motion", "content", "category")
 
 
@@ -49,6 +52,9 @@ class ModelSpec:
         head: whether a linear layer and a batch norm follow the cell.
         noise_mode: one of ``NOISE_MODES``.
         initial_state: "zeros", or "normal" for a hidden state from N(0, I).
+        warm_up: steps that the motion network makes before a clip's first frame. It begins from
+            a state of zeros, where no real movement comes from, and needs some steps to get to
+            where such movements are.
         pixel_range: the generator's values for black and for full brightness.
         fps: frames a second of the training clips.
         regions: how many regions the content mapping knows (:mod:`mocogen.mapping`); 0 where the
@@ -73,6 +79,7 @@ class ModelSpec:
     head: bool = True
     noise_mode: str = "per-frame"
     initial_state: str = "zeros"
+    warm_up: int = 0
     pixel_range: tuple[float, float] = (-1.0, 1.0)
     fps: float = 25.0
     regions: int = 0
@@ -182,6 +189,8 @@ class ModelSpec:
             wrong.append("pixel_range")
         if type(self.regions) is not int or not 0 <= self.regions <= self.content:
             wrong.append("regions")
+        if type(self.warm_up) is not int or not 0 <= self.warm_up <= MAX_WARM_UP:
+            wrong.append("warm_up")
         for name, least in (("content_push", 0.0), ("content_blend", 1e-3)):
             value = getattr(self, name)
             if type(value) not in (int, float) or not least <= value <= 100:

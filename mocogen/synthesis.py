@@ -272,9 +272,13 @@ class Model(Blueprint):
             first += len(part)
 
     def _motion_codes(self, group: list[Clip]) -> Iterator[Floats]:
-        """Motion codes of a group, (n, clips, motion) at a time, up to its longest clip."""
+        """Motion codes of a group, (n, clips, motion) at a time, up to its longest clip.
+
+        Those of the steps before the first frame are not among them.
+        """
         spec, backend, blocks = self.spec, self.backend, self.backend.blocks
-        longest = max(clip.codes for clip in group)
+        begin = spec.warm_up
+        end = begin + max(clip.codes for clip in group)
         mode = group[0].noise_mode
 
         def stacked(rows: Iterable[Floats]) -> Floats:
@@ -290,13 +294,14 @@ class Model(Blueprint):
             hidden = stacked(self._initial_state(c) for c in group)
         state = backend.start(hidden)
         fed_back = stacked(self._noise(c, 0, 1)[0] for c in group) if mode == "feedback" else None
-        for first in range(0, longest, blocks.steps):
+        for first in range(0, end, blocks.steps):
             if fed_back is not None:
                 codes, fed_back, state = backend.feed_back(fed_back, category, state)
             else:
                 inputs = stacked(self._noise(c, first, blocks.steps) for c in group)
                 codes, state = backend.unroll(inputs.swapaxes(0, 1), category, state)
-            yield codes[: longest - first]
+            if first + blocks.steps > begin:
+                yield codes[max(0, begin - first) : end - first]
 
     def _noise(self, clip: Clip, first: int, count: int) -> Floats:
         """The motion network's inputs from the step ``first`` on: (count, noise)."""
@@ -309,7 +314,8 @@ class Model(Blueprint):
         own, walk = drawn(clip.motion_seed), clip.walk
         if walk is None or not walk.motion:
             return own
-        times = np.arange(first, first + count) / clip.speed
+        # Times before the first frame are those of the first station.
+        times = (np.arange(first, first + count) - self.spec.warm_up) / clip.speed
         return steering.arc(own, drawn(walk.to), walk.weights(times, clip.frames))
 
     def _initial_state(self, clip: Clip) -> Floats:

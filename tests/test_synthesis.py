@@ -1,5 +1,6 @@
 """Sampling: reproducible to the byte, whatever stands beside a clip."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 import mocogen
-from mocogen import UsageError, synthesis
+from mocogen import UsageError, latents, synthesis
+from mocogen.steering import Walk
 
 from .conftest import BACKENDS
 
@@ -123,7 +125,7 @@ def test_sampling_leaves_torchs_random_numbers_alone(tiny: Path):
 
 def test_blocks_give_what_the_plain_networks_give(model: mocogen.Model):
     """Folding, padding, blocks and layouts aside, sampling is motion, then generator."""
-    from mocogen import checkpoint, latents
+    from mocogen import checkpoint
     from mocogen.mapping import ContentMapping
 
     spec, tensors = checkpoint.read(checkpoint.find("weizmann"))
@@ -131,14 +133,40 @@ def test_blocks_give_what_the_plain_networks_give(model: mocogen.Model):
     mapping = ContentMapping.of(spec, tensors)
     assert mapping is not None
     with torch.no_grad():
-        noise = torch.from_numpy(latents.noise(9, 0, 20, spec.noise))[:, None]
-        codes = motion(noise, category=torch.tensor([2]))[:, 0]
+        before = spec.warm_up
+        noise = torch.from_numpy(latents.noise(9, 0, before + 20, spec.noise))[:, None]
+        codes = motion(noise, category=torch.tensor([2]))[before:, 0]
         drawn = latents.content(9, spec.content)[None]
         content = torch.from_numpy(mapping(drawn)).expand(20, -1)
         images = generator(torch.cat([codes, content], dim=1))
     expected = ((images + 1) * 127.5).clamp(0, 255).round().permute(0, 2, 3, 1).numpy()
     difference = expected - model.sample(20, seed=9, action=spec.actions[2])
     assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("warm_up", [1, 16, 37])
+@pytest.mark.parametrize("mode", ["per-frame", "constant"])
+def test_a_clip_begins_after_the_warm_up(tiny: Path, warm_up: int, mode: str):
+    """Its frames are the later ones of the same movement, alone and beside others."""
+    cold = mocogen.load(tiny, device="cpu")
+    warm = mocogen.Model(replace(cold.spec, warm_up=warm_up), cold.backend)
+    seeds = range(3)
+    expected = [cold.sample(warm_up + 21, seed, noise_mode=mode)[warm_up:] for seed in seeds]
+    assert not np.array_equal(expected[0], cold.sample(21, 0, noise_mode=mode))
+    for seed in seeds:
+        assert np.array_equal(warm.sample(21, seed, noise_mode=mode), expected[seed])
+    requests = [warm.clip(seed, 21, noise_mode=mode) for seed in seeds]
+    together = [frames for _, frames in warm.stream(requests)]
+    assert np.array_equal(np.concatenate(together), np.concatenate(expected))
+
+
+def test_a_walk_of_motion_waits_for_the_first_frame(tiny: Path):
+    cold = mocogen.load(tiny, device="cpu")
+    warm = mocogen.Model(replace(cold.spec, warm_up=16), cold.backend)
+    clip = warm.clip(3, 8, walk=Walk(7, False, True, steps=8))
+    noise = warm._noise(clip, 0, 24)
+    assert np.array_equal(noise[:17], latents.noise(3, 0, 17, warm.spec.noise))
+    assert np.array_equal(noise[23:], latents.noise(7, 23, 1, warm.spec.noise))
 
 
 @pytest.mark.parametrize("mode", ["constant", "feedback"])

@@ -36,6 +36,7 @@ from mocogen.training.losses import (
 from mocogen.training.networks import FrameDiscriminator
 from mocogen.training.run import only_one, train
 from mocogen.training.sampling import FrameSampler
+from mocogen.training.stage_motion import moments
 from tests.test_training_data import frames, write_strip
 
 TINY = [
@@ -59,6 +60,7 @@ TINY = [
     "motion.batch=3",
     "motion.window=8",
     "motion.long_window=12",
+    "motion.warm_up=3",
     "motion.critic_width=8",
     "motion.endless=b",
     "joint.steps=2",
@@ -123,6 +125,7 @@ def test_a_run_leaves_a_usable_checkpoint(run: Path) -> None:
     assert set(model.spec.training["hours"]) == {"generator", "motion", "joint"}
     assert len(model.spec.training["files"]) == 4
     assert (model.spec.regions, model.spec.content_push) == (4, 2.0)  # two people, mirrored
+    assert model.spec.warm_up == 3
     clip = model.sample(frames=5, seed=1, action="b")
     assert clip.shape == (5, 32, 32, 3)
     for name in ("config.toml", "data.json", "machine.json", "losses.jsonl"):
@@ -222,6 +225,17 @@ def test_plain_mocogan(clip_folder: Path, tmp_path: Path) -> None:
     assert motion.bn.running_var is not None
     assert float(motion.bn.running_var.max()) != 1.0
     assert np.isfinite(load(path, "cpu").sample(frames=3, seed=0)).all()
+
+
+def test_moments_tell_how_far_and_how_fast_paths_go() -> None:
+    centre = torch.tensor([1.0, 5.0])
+    still = centre.expand(7, 2)
+    assert torch.equal(moments([still, still], centre), torch.zeros(2, 2))
+    # The first number goes 1, 3, 1, 3, ...; clips are not joined to each other.
+    steps = torch.stack([torch.tensor([1.0, 3.0]).repeat(4), torch.full((8,), 2.0)], 1)
+    expected = torch.tensor([[2.0, 9.0], [4.0, 0.0]])
+    assert torch.allclose(moments([steps, steps], centre), expected)
+    assert torch.allclose(moments([2 * steps], 2 * centre), 4 * expected)
 
 
 def test_contents_are_normal_and_name_their_group() -> None:

@@ -43,6 +43,7 @@ def test_overrides() -> None:
         ("run.stages=everything", "generator, motion, joint"),
         ("run.seed=-1", "too small"),
         ("motion.long_window=20", "shorter than"),
+        ("motion.warm_up=2000", "at most 1024"),
     ],
 )
 def test_bad_settings_are_refused_by_name(setting: str, message: str) -> None:

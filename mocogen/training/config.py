@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ..errors import UsageError
+from ..spec import MAX_WARM_UP
 
 SAMPLER_STAGES = ("generator", "motion", "joint")
 """The stages that train a sampler, in the order in which they run."""
@@ -179,12 +180,16 @@ class MotionConfig:
         steps, hours, ema, clip_norm: as in :class:`GeneratorConfig`.
         batch: clips a step.
         window: frames of a training window.
+        warm_up: steps before a clip's first frame, in training and ever after
+            (:attr:`mocogen.spec.ModelSpec.warm_up`); the joint stage makes them too.
         long_window, long_share: frames of the unrolls out of which the critic sees a window, and
             its share of all windows from noise; the others are the beginning of a clip.
         learning_rate: of Adam, falling linearly to 0 over the second half.
         velocity: weight of the squared error of velocities beside that of positions.
         kl_first, kl_later: weights of the KL divergence of the first frame and of others.
         critic: weight of the critic's judgement.
+        moments: weight of the difference in variance, of positions and of velocities, between
+            paths from noise and real ones.
         critic_width: channels of the critic.
         critic_rate: of its Adam.
         smooth_join: frames that join the end of a clip to its start, for the actions named in
@@ -208,7 +213,9 @@ class MotionConfig:
     critic_rate: float
     smooth_join: int
     endless: tuple[str, ...]
-    long_share: float = 0.25  # came later: see _section
+    long_share: float = 0.25  # these came later: see _section
+    warm_up: int = 0
+    moments: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -530,6 +537,8 @@ def _check(config: TrainConfig) -> None:
         raise UsageError(f"generator.discriminator_size = {size}: use a multiple of 16 from 32 up")
     if config.motion.long_window < config.motion.window:
         raise UsageError("motion.long_window is shorter than motion.window")
+    if config.motion.warm_up > MAX_WARM_UP:
+        raise UsageError(f"motion.warm_up = {config.motion.warm_up}: use at most {MAX_WARM_UP}")
 
 
 def _check_flow(config: TrainConfig) -> None:

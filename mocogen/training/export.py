@@ -13,6 +13,7 @@ from ..generator import Generator
 from ..mapping import ContentMapping
 from ..motion import MotionNetwork
 from ..spec import ModelSpec
+from .config import TrainConfig
 from .content import content_mapping, mapped
 from .loop import Context, read_state, require_fitting, state_path
 from .record import versions
@@ -45,7 +46,7 @@ def write_checkpoint(context: Context) -> Path | None:
     random = torch.Generator().manual_seed(context.config.run.seed)
     if motion.bn is not None and not _is_identity(motion.bn):
         calibrate_motion(motion, random)
-    calibrate(generator, motion, context.config.model.content, random, mapping)
+    calibrate(generator, motion, context.config, random, mapping)
     path = context.folder / "checkpoint.safetensors"
     spec = make_spec(context, hours, mapping)
     checkpoint.save(
@@ -120,19 +121,20 @@ def calibrate_motion(motion: MotionNetwork, random: torch.Generator) -> None:
 def calibrate(
     generator: Generator,
     motion: MotionNetwork,
-    content: int,
+    config: TrainConfig,
     random: torch.Generator,
     mapping: ContentMapping | None = None,
 ) -> None:
     """Estimate the generator's running statistics from prior samples, all actions alike."""
+    before = config.motion.warm_up
     norms = [layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
     for norm in norms:
         _collect(norm)
     generator.train()
     for _ in range(_ROUNDS):
-        noise = torch.randn(_FRAMES, _CLIPS, motion.noise_size, generator=random)
-        codes = motion(noise, None, _actions(motion, _CLIPS))[::4]
-        drawn = torch.randn(len(codes) * _CLIPS, content, generator=random)
+        noise = torch.randn(before + _FRAMES, _CLIPS, motion.noise_size, generator=random)
+        codes = motion(noise, None, _actions(motion, _CLIPS))[before::4]
+        drawn = torch.randn(len(codes) * _CLIPS, config.model.content, generator=random)
         contents = mapped(mapping, drawn)
         generator(torch.cat([codes.flatten(0, 1), contents], 1))
     generator.eval()
@@ -158,6 +160,7 @@ def make_spec(
         actions=clips.actions,
         width=model.width,
         image_size=model.image_size,
+        warm_up=config.motion.warm_up,
         fps=data.fps,
         regions=0 if mapping is None else len(mapping.regions),
         content_push=0.0 if mapping is None else mapping.push,

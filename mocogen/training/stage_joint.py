@@ -147,10 +147,11 @@ class JointStage(Stage):
     def _latents(self, n: int, category: Tensor | None) -> Tensor:
         """Latents of n clips, (n * frames, motion + content), every ``skip``-th frame of them."""
         model, values, device = self.context.config.model, self.values, self.context.device
-        length = 1 + (values.frames - 1) * values.skip
+        before = self.context.config.motion.warm_up
+        length = before + 1 + (values.frames - 1) * values.skip
         noise = torch.randn(length, n, model.noise, generator=self.random).to(device)
         content = mapped(self.mapping, torch.randn(n, model.content, generator=self.random))
-        codes = self.motion(noise, None, category)[:: values.skip].transpose(0, 1)
+        codes = self.motion(noise, None, category)[before :: values.skip].transpose(0, 1)
         contents = content.to(device)[:, None].expand(-1, values.frames, -1)
         return torch.cat([codes.float(), contents], 2).flatten(0, 1)
 
@@ -173,13 +174,14 @@ class JointStage(Stage):
         """Eight clips from the averaged networks, every second of 16 frames."""
         model, device = self.context.config.model, self.context.device
         random = torch.Generator().manual_seed(1)
-        noise = torch.randn(16, 8, model.noise, generator=random).to(device)
+        before = self.context.config.motion.warm_up
+        noise = torch.randn(before + 16, 8, model.noise, generator=random).to(device)
         content = mapped(self.mapping, torch.randn(8, model.content, generator=random)).to(device)
         category = torch.arange(8).to(device) % self.actions if self.actions else None
         motion = copy.deepcopy(self.motion_average).train(not self.refines)
         generator = copy.deepcopy(self.generator_average).train()
         with torch.no_grad(), self.context.fabric.autocast():
-            codes = motion(noise, None, category)[::2].float()
+            codes = motion(noise, None, category)[before::2].float()
             latent = torch.cat([codes, content.expand(len(codes), -1, -1)], 2)
             images = generator(latent.flatten(0, 1)).float().unflatten(0, latent.shape[:2])
         return grid([images[:, k] for k in range(8)])

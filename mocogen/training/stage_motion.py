@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +118,14 @@ def encode_clips(context: Context, encoder: MotionEncoder) -> Trajectories:
     return Trajectories(paths, actions, mean, whitening, fingerprint(encoder))
 
 
+def moments(paths: Sequence[Tensor], centre: Tensor) -> Tensor:
+    """Mean squares of paths (frames, motion): (2, motion), of their distances from the centre
+    (motion,) and of their velocities."""
+    places = torch.cat([path - centre for path in paths])
+    velocities = torch.cat([path[1:] - path[:-1] for path in paths])
+    return torch.stack([places.square().mean(0), velocities.square().mean(0)])
+
+
 def _closed(path: Tensor, frames: int) -> Tensor:
     """A path whose end leads back to its start, by cosine interpolation over ``frames``."""
     if not frames:
@@ -193,6 +202,12 @@ class MotionStage(Stage):
             for action in range(self.actions)
         ]
         self.by_action = [rows for rows in self.by_action if rows]
+        paths = [[self.trajectories.paths[row] for row in rows] for rows in self.by_action]
+        self.centres = [torch.cat(each).mean(0).to(device) for each in paths]
+        self.moments = [
+            moments([path.to(device) for path in each], centre)
+            for each, centre in zip(paths, self.centres, strict=True)
+        ]
 
     def extra(self) -> dict[str, Any]:
         """The motion network as the checkpoint wants it, and what it was fitted to."""
@@ -267,6 +282,8 @@ class MotionStage(Stage):
         self.critic.requires_grad_(False)
         losses["judged"] = -self.critic(free, action).mean()
         total = total + values.critic * losses["judged"]
+        losses["moments"] = self._moments_apart(free, action)
+        total = total + values.moments * losses["moments"]
 
         self.optimisers["motion"].zero_grad()
         total.backward()
@@ -279,10 +296,10 @@ class MotionStage(Stage):
     def _from_prior(self, action: Tensor) -> Tensor:
         """A window of trajectories from pure noise, for a share out of the middle of long ones."""
         values, noise = self.values, self.motion.noise_size
-        if float(torch.rand((), generator=self.random)) >= values.long_share:
-            return self._unroll(self._normals(values.window, len(action), noise), action)
-        room = values.long_window - values.window
-        before = int(torch.randint(room + 1, (), generator=self.random))
+        before = values.warm_up
+        if float(torch.rand((), generator=self.random)) < values.long_share:
+            room = values.long_window - values.window
+            before += int(torch.randint(room + 1, (), generator=self.random))
         category = action if self.motion.categories else None
         state = None
         if before:
@@ -292,6 +309,21 @@ class MotionStage(Stage):
                 state = self.motion.unroll(early, None, category)[1]
         late = self._normals(values.window, len(action), noise)
         return self.motion.unroll(late, None, category, state)[0]
+
+    def _moments_apart(self, free: Tensor, action: Tensor) -> Tensor:
+        """How far the variances of paths (frames, n, motion) are from those of the clips.
+
+        A path that explains all frames on average moves a little less than any of them, and
+        what the network loses at every turn it lacks in the long run. Relative to the whole
+        variance, so that what hardly varies does not count; the mean over actions.
+        """
+        apart = []
+        for rows, centre, real in zip(self.by_action, self.centres, self.moments, strict=True):
+            mine = action == self.trajectories.actions[rows[0]]
+            if bool(mine.any()):
+                made = moments(free[:, mine].unbind(1), centre)
+                apart.append(((made - real).abs().sum(1) / real.sum(1)).sum())
+        return torch.stack(apart).mean()
 
     def sheet(self) -> Image.Image:
         """Frames of each action from the generator and the averaged motion network."""
@@ -303,7 +335,8 @@ class MotionStage(Stage):
         motion = unwhitened(self.motion_average, self.trajectories).to(self.context.device)
         random = torch.Generator().manual_seed(1)
         n = 2 * self.actions
-        noise = torch.randn(64, n, model.noise, generator=random).to(self.context.device)
+        frames = self.values.warm_up + 64
+        noise = torch.randn(frames, n, model.noise, generator=random).to(self.context.device)
         action = torch.arange(n).to(self.context.device) % self.actions
         groups = len(self.context.clips.groups)
         regions = ContentRegions(groups, model.content, self.context.config.run.seed)
@@ -311,7 +344,8 @@ class MotionStage(Stage):
         mapping = content_mapping(self.context.config, self.context.clips)
         content = mapped(mapping, regions.draw(group, random)).to(self.context.device)
         with torch.no_grad():
-            codes = motion(noise, None, action if motion.categories else None)[::5]
+            codes = motion(noise, None, action if motion.categories else None)
+            codes = codes[self.values.warm_up :: 5]
             latent = torch.cat([codes, content.expand(len(codes), -1, -1)], 2)
             images = generator(latent.flatten(0, 1)).unflatten(0, latent.shape[:2])
         return grid([images[:, k] for k in range(n)])
