@@ -227,6 +227,27 @@ def test_plain_mocogan(clip_folder: Path, tmp_path: Path) -> None:
     assert np.isfinite(load(path, "cpu").sample(frames=3, seed=0)).all()
 
 
+def test_codes_are_held_against_those_of_the_clips(run: Path, clip_folder: Path) -> None:
+    from benchmarks import motion_codes
+
+    _, paths, motion = motion_codes.read_paths(run, clip_folder)
+    assert [len(real) for real in paths] == [2, 2]
+    real = torch.cat(paths[0])
+    assert motion_codes.nearest(real, real) == pytest.approx(0, abs=1e-2)
+    noise = torch.randn(motion_codes.STEPS, 3, motion.noise_size)
+    with torch.no_grad():
+        made = motion(noise, None, torch.zeros(3, dtype=torch.long))
+    found = motion_codes.measure(paths[0], made)
+    assert found["nearest"][0] == motion_codes.nearest(made[0], real) > 0
+    # The clips' own movement, again and again, is as near, as wide and as fast as they are.
+    again = torch.stack([path[:10] for path in paths[0]], 1)
+    again = torch.cat([again, again.flip(0)]).repeat(15, 1, 1)[: motion_codes.STEPS]
+    found = motion_codes.measure(paths[0], again)
+    assert max(found["nearest"]) == pytest.approx(0, abs=1e-2)
+    # At every turn it stands still for one step of ten.
+    assert found["speed"] == pytest.approx([0.9] * len(found["speed"]), rel=0.1)
+
+
 def test_moments_tell_how_far_and_how_fast_paths_go() -> None:
     centre = torch.tensor([1.0, 5.0])
     still = centre.expand(7, 2)
