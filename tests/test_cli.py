@@ -121,6 +121,14 @@ def test_info_of_a_checkpoint(run):
     assert "wave1, wave2, jack, bend" in plain.stdout
 
 
+def test_info_prints_no_long_list_of_files_for_people(run):
+    files = json.loads(run("info", "shapes", "--json").stdout)["training"]["files"]
+    assert len(files) == 600
+    plain = run("info", "shapes").stdout
+    assert "600 of them (--json prints them)" in plain
+    assert "horizontal/000.png" not in plain
+
+
 @pytest.mark.parametrize(
     ("command", "status", "said"),
     [

@@ -13,6 +13,9 @@ from .. import checkpoint, flow_checkpoint, provenance
 from ..files import sha256
 from . import common, complete
 
+LISTED = 100
+"""More entries than this of one list (the files of a large data set) are for programs to read."""
+
 
 def info(
     target: Annotated[
@@ -70,6 +73,8 @@ def _plain(value: Any) -> str:
         return ", ".join(map(_plain, value)) or "none"
     if value is None or value == "":
         return "none"
+    if isinstance(value, dict) and len(value) > LISTED:
+        return f"{len(value)} of them (--json prints them)"
     # Files of strangers may hold control characters, which a terminal would obey.
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value)
