@@ -32,9 +32,8 @@ from torch import Tensor
 from mocogen.errors import MocogenError
 from mocogen.motion import MotionNetwork
 from mocogen.training.config import load_config
-from mocogen.training.data import load_clips
 from mocogen.training.loop import Context, read_state, state_path
-from mocogen.training.run import make_fabric
+from mocogen.training.run import clips_of, make_fabric
 from mocogen.training.stage_motion import encode_clips, load_encoder
 
 from .machine import describe
@@ -66,11 +65,7 @@ def read_paths(run: Path, data: Path) -> tuple[Context, list[list[Tensor]], Moti
         MocogenError: a state or a clip is missing or damaged.
     """
     config = load_config(str(run / "config.toml"))
-    d = config.data
-    clips = load_clips(
-        data, config.image_size, d.actions, d.groups, d.mirror, d.fit, d.min_frames, d.memory_mb,
-        d.light, d.attributes,
-    )  # fmt: skip
+    clips = clips_of(data, config)
     context = Context(config, clips, make_fabric(config, "cpu"), run)
     found = encode_clips(context, load_encoder(context))
     named = range(max(1, len(clips.actions)))

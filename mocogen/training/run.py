@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ..files import atomic_path, lock, write_errors
 from ..generator import Generator
 from .config import TrainConfig, load_config, to_toml
-from .data import load_clips
+from .data import ClipSet, load_clips
 from .export import write_checkpoint
 from .loop import Context, Reporter, Silent, Stage, drive, state_path
 from .record import versions
@@ -69,18 +69,7 @@ def train(
                 f"{out} already holds a run's {blocking[0]} stage: go on with it by --resume, or "
                 "give another folder"
             )
-    clips = load_clips(
-        data,
-        config.image_size,
-        config.data.actions,
-        config.data.groups,
-        config.data.mirror,
-        config.data.fit,
-        config.data.min_frames,
-        config.data.memory_mb,
-        config.data.light,
-        config.data.attributes,
-    )
+    clips = clips_of(data, config)
     for line in clips.skipped:
         tell.note(f"skipped {line}")
     files = clips.listing()
@@ -110,6 +99,19 @@ def train(
         fabric.barrier()
         torch.distributed.destroy_process_group()
     return result
+
+
+def clips_of(data: Path, config: TrainConfig) -> ClipSet:
+    """The clips of a folder, read as a configuration says.
+
+    Raises:
+        UsageError, MocogenError: as :func:`mocogen.training.data.load_clips` does.
+    """
+    d = config.data
+    return load_clips(
+        data, config.image_size, d.actions, d.groups, d.mirror, d.fit, d.min_frames, d.memory_mb,
+        d.light, d.attributes,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -282,8 +282,9 @@ class MotionStage(Stage):
         self.critic.requires_grad_(False)
         losses["judged"] = -self.critic(free, action).mean()
         total = total + values.critic * losses["judged"]
-        losses["moments"] = self._moments_apart(free, action)
-        total = total + values.moments * losses["moments"]
+        if values.moments:
+            losses["moments"] = self._moments_apart(free, action)
+            total = total + values.moments * losses["moments"]
 
         self.optimisers["motion"].zero_grad()
         total.backward()
