@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .draws import moved, normals_like
 from .networks import ENCODER_SIZE
 
 _GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
@@ -44,16 +45,16 @@ def jitter(grey: Tensor, random: torch.Generator, shift: float) -> Tensor:
     is a change of place, ``shift`` has to be 0.
     """
     n = len(grey)
-    draw = torch.rand(n, 4, generator=random).to(grey) * 2 - 1
-    noise = torch.randn(grey.shape, generator=random).to(grey)
+    draw = moved(torch.rand(n, 4, generator=random), grey.device).to(grey) * 2 - 1
+    noise = normals_like(grey, random)
     scale = 1 + shift * draw[:, 0]
     theta = grey.new_zeros(n, 2, 3)
     theta[:, 0, 0] = scale
     theta[:, 1, 1] = scale
     theta[:, :, 2] = shift * draw[:, 1:3]
     grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
-    moved = functional.grid_sample(grey, grid, padding_mode="border", align_corners=False)
-    return moved * (1 + 0.15 * draw[:, 3, None, None, None]) + 0.1 * noise
+    view = functional.grid_sample(grey, grid, padding_mode="border", align_corners=False)
+    return view * (1 + 0.15 * draw[:, 3, None, None, None]) + 0.1 * noise
 
 
 def view_draws(n: int, random: torch.Generator) -> Tensor:
@@ -68,7 +69,7 @@ def discriminator_view(images: Tensor, size: int, draws: Tensor) -> Tensor:
     a discriminator would otherwise know the real ones by heart. ``draws`` comes from
     :func:`view_draws`; equal draws change two images in the same way.
     """
-    draws = draws.to(images.device)
+    draws = moved(draws, images.device)
     x = images.float()
     if x.shape[-1] != size:
         x = functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)

@@ -368,11 +368,10 @@ def update_average(average: nn.Module, current: nn.Module, share: float) -> None
     Buffers (batch statistics) move along; counters are copied.
     """
     mine, theirs = average.state_dict(), current.state_dict()
-    for key, value in mine.items():
-        if value.is_floating_point():
-            value.lerp_(theirs[key], share)
-        else:
-            value.copy_(theirs[key])
+    floating = [key for key, value in mine.items() if value.is_floating_point()]
+    torch._foreach_lerp_([mine[key] for key in floating], [theirs[key] for key in floating], share)
+    for key in mine.keys() - floating:
+        mine[key].copy_(theirs[key])
 
 
 def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from .augment import flip_where
 from .data import ClipSet
+from .draws import moved
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Pairs:
         first, second: (n, 3, size, size) in [-1, 1].
         mean: of all frames of the clips, the same.
         group, action: (n,).
-        scores: the clips' attributes (n, attributes), on the CPU.
+        content_of: the groups once more, and ``scores`` the clips' attributes (n, attributes),
+            both on the CPU, where contents are drawn.
     """
 
     first: Tensor
@@ -29,6 +30,7 @@ class Pairs:
     mean: Tensor
     group: Tensor
     action: Tensor
+    content_of: Tensor
     scores: Tensor
 
 
@@ -45,10 +47,12 @@ class FrameSampler:
         self.bank = torch.from_numpy(clips.frames).to(device)
         self.device = device
         groups, actions = len(clips.groups), max(1, len(clips.actions))
-        self.labels = [(clips.group_index(clip), clips.action_index(clip)) for clip in clips.clips]
+        self.labels = torch.tensor(
+            [(clips.group_index(clip), clips.action_index(clip)) for clip in clips.clips]
+        )
         pairs: dict[tuple[int, int], list[int]] = {}
-        for k, label in enumerate(self.labels):
-            pairs.setdefault(label, []).append(k)
+        for k, (group, action) in enumerate(self.labels.tolist()):
+            pairs.setdefault((group, action), []).append(k)
         self.pairs = sorted(pairs)
         self.members = [pairs[pair] for pair in self.pairs]
         self.starts = [clip.start for clip in clips.clips]
@@ -71,18 +75,18 @@ class FrameSampler:
     def draw_pairs(self, n: int, random: torch.Generator) -> Pairs:
         """Two frames of every clip drawn, anywhere in it."""
         clips, picks = self._pick(n, 2, random)
-        first, second = (
-            [
-                self.starts[clip] + int(pick[k] * self.lengths[clip])
-                for clip, pick in zip(clips, picks, strict=True)
-            ]
-            for k in range(2)
-        )
-        group, action = self._labels(clips)
-        upright = torch.cat([self.bank[self._tensor(first + second)], self.means[clips]])
+        rows = [
+            [self.starts[clip] + int(pick[k] * self.lengths[clip]) for k in range(2)]
+            for clip, pick in zip(clips, picks, strict=True)
+        ]
+        labels = self.labels[clips]
+        # One copy to the device for all numbers of the step's clips.
+        numbers = torch.cat([torch.tensor(rows), torch.tensor(clips)[:, None], labels], 1)
+        first, second, clip, group, action = moved(numbers.t().contiguous(), self.device)
+        upright = torch.cat([self.bank[first], self.bank[second], self.means[clip]])
         frames = _images(upright, self.mirrored[group].repeat(3))
         return Pairs(
-            frames[:n], frames[n : 2 * n], frames[2 * n :], group, action, self.scores[clips]
+            *frames.split(n), group, action, content_of=labels[:, 0], scores=self.scores[clips]
         )
 
     def draw_clips(
@@ -101,9 +105,9 @@ class FrameSampler:
             for k in range(length):
                 at = (first + k * skip) % max(1, 2 * last)
                 rows.append(self.starts[clip] + (at if at <= last else 2 * last - at))
-        group, action = self._labels(clips)
+        group, action = moved(self.labels[clips].t().contiguous(), self.device)
         flipped = self.mirrored[group].repeat_interleave(length)
-        frames = _images(self.bank[self._tensor(rows)], flipped)
+        frames = _images(self.bank[moved(torch.tensor(rows), self.device)], flipped)
         return frames.unflatten(0, (n, length)), group, action
 
     def _pick(
@@ -116,13 +120,6 @@ class FrameSampler:
             clips.append(members[int(clip_pick * len(members))])
             rest.append(more)
         return clips, rest
-
-    def _labels(self, clips: list[int]) -> tuple[Tensor, Tensor]:
-        groups, actions = zip(*(self.labels[clip] for clip in clips), strict=True)
-        return self._tensor(groups), self._tensor(actions)
-
-    def _tensor(self, numbers: Sequence[int]) -> Tensor:
-        return torch.tensor(numbers).to(self.device)
 
 
 def _images(pixels: Tensor, flipped: Tensor) -> Tensor:

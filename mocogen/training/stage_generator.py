@@ -21,6 +21,7 @@ from ..generator import Generator
 from .augment import discriminator_view, encoder_view, flip_where, jitter, view_draws
 from .config import GeneratorConfig
 from .content import ContentRegions, content_mapping, mapped
+from .draws import moved, normals_like
 from .loop import (
     Context,
     Stage,
@@ -120,11 +121,15 @@ class GeneratorStage(Stage):
             for module in (self.generator, self.encoder, self.action, self.identity)
             for p in module.parameters()
         ]
-        betas = (values.beta1, values.beta2)
+        # On a GPU most of a step is the launching of small kernels; fused, Adam is one of them.
+        adam: dict[str, Any] = {
+            "betas": (values.beta1, values.beta2),
+            "fused": device.type == "cuda" or None,
+        }
         self.optimisers = {
-            "generator": torch.optim.Adam(self.trained, values.learning_rate, betas),
+            "generator": torch.optim.Adam(self.trained, values.learning_rate, **adam),
             "discriminator": torch.optim.Adam(
-                self.discriminator.parameters(), values.discriminator_rate, betas
+                self.discriminator.parameters(), values.discriminator_rate, **adam
             ),
         }
         self.local_batch = max(2, values.batch // context.fabric.world_size)
@@ -140,7 +145,7 @@ class GeneratorStage(Stage):
 
         pairs = self.sampler.draw_pairs(self.local_batch, self.random)
         real, second, group, action = pairs.first, pairs.second, pairs.group, pairs.action
-        content, weight = self._contents(group, progress, pairs.scores)
+        content, weight = self._contents(pairs.content_of, progress, pairs.scores)
         losses: dict[str, Tensor] = {}
         with fabric.autocast():
             code = self._encode(real, group, frozen)
@@ -213,7 +218,8 @@ class GeneratorStage(Stage):
         with torch.no_grad(), self.context.fabric.autocast():
             code = self.encoder_average(self._view(real, group))
             # Batch statistics: those of the averaged weights are made at the end only.
-            own = mapped(mapping, self.regions.draw(group.cpu(), random, pairs.scores)).to(code)
+            drawn = self.regions.draw(pairs.content_of, random, pairs.scores)
+            own = mapped(mapping, drawn).to(code)
             latents = [torch.cat([code, own], 1)]
             latents += [torch.cat([code, c.to(code).expand(len(code), -1)], 1) for c in contents]
             made = copy.deepcopy(self.generator_average).train()(torch.cat(latents)).float()
@@ -238,18 +244,18 @@ class GeneratorStage(Stage):
     def _contents(
         self, group: Tensor, progress: float, scores: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Contents of groups (n,), (n, content), and the weight of their frames, (n,).
+        """Contents of groups (n,) on the CPU: (n, content), and the weight of their frames, (n,).
 
         At a border between two regions no clear picture of one person is asked for; how near
         is near shrinks in the course of the training.
         """
         values, device = self.values, self.context.device
-        drawn = self.regions.draw(group.cpu(), self.random, scores)
+        drawn = self.regions.draw(group, self.random, scores)
         drawn = mapped(self.regions.mapping(self._push(progress), values.push_blend), drawn)
         lead = self.regions.winner(drawn)[1]
         margin = values.margin_start + progress * (values.margin_end - values.margin_start)
         weight = (lead / max(margin, 1e-6)).clamp(max=1.0)
-        return drawn.to(device), weight.to(device)
+        return moved(drawn, device), moved(weight, device)
 
     def _view(self, images: Tensor, group: Tensor) -> Tensor:
         return encoder_view(images, self.sampler.mirrored[group])
@@ -262,8 +268,7 @@ class GeneratorStage(Stage):
         return self.encoder(jitter(view, self.random, self.values.encoder_shift))
 
     def _noisy(self, code: Tensor) -> Tensor:
-        noise = torch.randn(code.shape, generator=self.random).to(code)
-        return code + self.values.code_noise * noise
+        return code + self.values.code_noise * normals_like(code, self.random)
 
     def _swap(
         self, code: Tensor, second: Tensor, group: Tensor, action: Tensor, progress: float
@@ -278,8 +283,8 @@ class GeneratorStage(Stage):
             later = self.encoder_average(self._view(second[:n], group[:n]))
         codes = torch.cat([code[:n], self._noisy(later)])
         other = torch.randint(len(self.regions.directions), (n,), generator=self.random)
-        other = other.to(code.device)
         content, weight = self._contents(other, progress)
+        other = moved(other, code.device)
         latent = torch.cat([codes, content.repeat(2, 1)], 1)
         return Swapped(other.repeat(2), action[:n].repeat(2), codes, latent, weight.repeat(2))
 
@@ -298,12 +303,11 @@ class GeneratorStage(Stage):
         values, n = self.values, len(real)
         size, half = values.discriminator_size, max(1, n // 3)
         # Of the rebuilt frames a third is judged, all of the swapped ones.
-        kept = torch.cat([torch.arange(half), torch.arange(n, len(made))])
+        judged, *labels = (torch.cat([x[:half], x[n:]]) for x in (made, made_group, made_action))
         draws = view_draws(n, self.random)
         made_draws = torch.cat([draws[:half], view_draws(len(made) - n, self.random)])
         real_view = discriminator_view(real, size, draws)
-        made_view = discriminator_view(made[kept], size, made_draws)
-        labels = made_group[kept], made_action[kept]
+        made_view = discriminator_view(judged, size, made_draws)
 
         self.discriminator.requires_grad_(True)
         self.optimisers["discriminator"].zero_grad()

@@ -20,6 +20,7 @@ from ..generator import Generator
 from ..motion import MotionNetwork
 from .config import JointConfig
 from .content import content_mapping, mapped
+from .draws import moved, normals_like
 from .export import load_networks
 from .loop import Context, Stage, average_gradients, linear_decay, set_rate, update_average
 from .losses import hinge_discriminator, log_discriminator, log_generator
@@ -97,7 +98,7 @@ class JointStage(Stage):
             category = None
             if self.actions:
                 category = torch.randint(self.actions, (n,), generator=self.random)
-                category = category.to(self.context.device)
+                category = moved(category, self.context.device)
             latent = self._latents(n, category)
             made = self.generator(latent).float()
             clips = made.unflatten(0, (n, frames))
@@ -149,26 +150,23 @@ class JointStage(Stage):
         model, values, device = self.context.config.model, self.values, self.context.device
         before = self.context.config.motion.warm_up
         length = before + 1 + (values.frames - 1) * values.skip
-        noise = torch.randn(length, n, model.noise, generator=self.random).to(device)
+        noise = moved(torch.randn(length, n, model.noise, generator=self.random), device)
         content = mapped(self.mapping, torch.randn(n, model.content, generator=self.random))
         codes = self.motion(noise, None, category)[before :: values.skip].transpose(0, 1)
-        contents = content.to(device)[:, None].expand(-1, values.frames, -1)
+        contents = moved(content, device)[:, None].expand(-1, values.frames, -1)
         return torch.cat([codes.float(), contents], 2).flatten(0, 1)
 
     def _shown(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips (n, T, 3, h, w) as the discriminators see them: a frame of each for D_I, and
         (n, 3, T, h, w) for D_V, both with noise, which keeps them from winning too soon."""
         n, frames = clips.shape[:2]
-        at = torch.randint(frames, (n,), generator=self.random)
-        single = clips[torch.arange(n), at]
+        at = moved(torch.randint(frames, (n,), generator=self.random), clips.device)
+        single = clips[torch.arange(n, device=clips.device), at]
         video = clips.transpose(1, 2)
         if self.values.noise:
-            single = single + self.values.noise * self._like(single)
-            video = video + self.values.noise * self._like(video)
+            single = single + self.values.noise * normals_like(single, self.random)
+            video = video + self.values.noise * normals_like(video, self.random)
         return single, video
-
-    def _like(self, x: Tensor) -> Tensor:
-        return torch.randn(x.shape, generator=self.random).to(x)
 
     def sheet(self) -> Image.Image:
         """Eight clips from the averaged networks, every second of 16 frames."""

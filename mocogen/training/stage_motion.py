@@ -27,6 +27,7 @@ from ..motion import MotionNetwork
 from .augment import encoder_view
 from .config import MotionConfig
 from .content import ContentRegions, content_mapping, mapped
+from .draws import moved
 from .loop import (
     Context,
     Stage,
@@ -242,13 +243,13 @@ class MotionStage(Stage):
             windows.append(path[at])
             actions.append(action)
         device = self.context.device
-        return torch.stack(windows, 1).to(device), torch.tensor(actions).to(device)
+        return moved(torch.stack(windows, 1), device), moved(torch.tensor(actions), device)
 
     def _unroll(self, noise: Tensor, action: Tensor) -> Tensor:
         return self.motion(noise, None, action if self.motion.categories else None)
 
     def _normals(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.random).to(self.context.device)
+        return moved(torch.randn(*shape, generator=self.random), self.context.device)
 
     def step(self, progress: float) -> dict[str, Tensor]:
         values, fabric = self.values, self.context.fabric
