@@ -300,10 +300,12 @@ def walkers(tmp_path: Path) -> ClipSet:
 
 def test_pairs_come_from_one_clip_and_bring_its_mean(walkers: ClipSet) -> None:
     sampler = FrameSampler(walkers, torch.device("cpu"))
-    pairs = sampler.draw_pairs(64, torch.Generator().manual_seed(0))
+    numbers, owner, _ = sampler.draw_pairs(64, torch.Generator().manual_seed(0))
+    pairs = sampler.frames_of(numbers)
     first, second, mean, group, action = (
         pairs.first, pairs.second, pairs.mean, pairs.group, pairs.action,
     )  # fmt: skip
+    assert torch.equal(owner, group)
     assert {(int(g), int(a)) for g, a in zip(group, action, strict=True)} == set(sampler.pairs)
     for k in range(64):
         members = sampler.members[sampler.pairs.index((int(group[k]), int(action[k])))]

@@ -1,4 +1,8 @@
-"""Random changes to frames, drawn from a given generator so that runs can be repeated."""
+"""Random changes to frames, drawn from a given generator so that runs can be repeated.
+
+The generator is one of the frames' device: as many numbers as a batch has pixels take the CPU
+longer than a GPU needs for a whole step.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .draws import moved, normals_like
 from .networks import ENCODER_SIZE
 
 _GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
@@ -45,8 +48,8 @@ def jitter(grey: Tensor, random: torch.Generator, shift: float) -> Tensor:
     is a change of place, ``shift`` has to be 0.
     """
     n = len(grey)
-    draw = moved(torch.rand(n, 4, generator=random), grey.device).to(grey) * 2 - 1
-    noise = normals_like(grey, random)
+    draw = torch.rand(n, 4, generator=random, device=grey.device) * 2 - 1
+    noise = torch.randn(grey.shape, generator=random, device=grey.device)
     scale = 1 + shift * draw[:, 0]
     theta = grey.new_zeros(n, 2, 3)
     theta[:, 0, 0] = scale
@@ -59,7 +62,7 @@ def jitter(grey: Tensor, random: torch.Generator, shift: float) -> Tensor:
 
 def view_draws(n: int, random: torch.Generator) -> Tensor:
     """The random numbers of ``n`` discriminator views, (n, 4), uniform in [-1, 1)."""
-    return torch.rand(n, 4, generator=random) * 2 - 1
+    return torch.rand(n, 4, generator=random, device=random.device) * 2 - 1
 
 
 def discriminator_view(images: Tensor, size: int, draws: Tensor) -> Tensor:
@@ -69,7 +72,6 @@ def discriminator_view(images: Tensor, size: int, draws: Tensor) -> Tensor:
     a discriminator would otherwise know the real ones by heart. ``draws`` comes from
     :func:`view_draws`; equal draws change two images in the same way.
     """
-    draws = moved(draws, images.device)
     x = images.float()
     if x.shape[-1] != size:
         x = functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)

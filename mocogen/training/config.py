@@ -38,6 +38,8 @@ class RunConfig:
         log_steps: steps between two lines of the loss file.
         sheet_minutes: minutes between two sample sheets.
         save_minutes: minutes between two saved states.
+        graphs: whether the steps of the generator stage are recorded as CUDA graphs, where one
+            GPU trains alone.
     """
 
     stages: tuple[str, ...]
@@ -46,6 +48,7 @@ class RunConfig:
     log_steps: int
     sheet_minutes: float
     save_minutes: float
+    graphs: bool = True  # this came later: see _section
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,8 @@ class Stage(ABC):
     Attributes:
         name: also of the state file.
         values: its section of the configuration, with ``steps`` and ``hours`` at least.
-        random: the source of all its random numbers.
+        random: the source of its random numbers on the CPU.
+        device_random: that of those on its device, where there are many; on the CPU the same.
         modules, optimisers: what a state keeps, by name.
     """
 
@@ -115,7 +116,10 @@ class Stage(ABC):
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.random = context.random(self.name)
+        self.random = self.device_random = context.random(self.name)
+        if context.device.type != "cpu":
+            self.device_random = torch.Generator(context.device)
+            self.device_random.manual_seed(self.random.initial_seed())
         self.modules: dict[str, nn.Module] = {}
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
 
@@ -323,7 +327,7 @@ def restore(stage: Stage, path: Path) -> tuple[int, float]:
         for name, module in stage.modules.items():
             module.load_state_dict(state["modules"][name])
         for name, optimiser in stage.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
+            _load_optimiser(optimiser, state["optimisers"][name])
     except (KeyError, RuntimeError, ValueError) as error:
         raise MocogenError(
             f"cannot resume from {path}: it belongs to another architecture ({_short(error)})"
@@ -333,7 +337,16 @@ def restore(stage: Stage, path: Path) -> tuple[int, float]:
         stage.random.set_state(state["random"])
     else:
         stage.random.manual_seed(state["step"] * 1009 + rank)
+    if stage.device_random is not stage.random:
+        stage.device_random.manual_seed(stage.random.initial_seed() + state["step"] * 1009)
     return int(state["step"]), float(state["elapsed"])
+
+
+def _load_optimiser(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load what an optimiser has learned; how it computes is for the device that it is on."""
+    for mine, theirs in zip(optimiser.param_groups, saved["param_groups"], strict=True):
+        theirs.update({key: mine[key] for key in ("lr", "fused", "capturable", "foreach")})
+    optimiser.load_state_dict(saved)
 
 
 def require_fitting(state: Mapping[str, Any], context: Context, path: Path) -> None:
@@ -391,9 +404,23 @@ def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> Non
         start += gradient.numel()
 
 
+def adam(
+    parameters: Iterable[nn.Parameter], rate: float, betas: tuple[float, float], recorded: bool
+) -> torch.optim.Adam:
+    """Adam; one whose steps can be ``recorded`` has its rate and counts on the device."""
+    parameters = list(parameters)
+    if not recorded:
+        return torch.optim.Adam(parameters, rate, betas)
+    on_device = torch.tensor(rate, device=parameters[0].device)
+    return torch.optim.Adam(parameters, on_device, betas, fused=True, capturable=True)
+
+
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def ramp(progress: float, start: float, end: float) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .augment import flip_where
 from .data import ClipSet
-from .draws import moved
+from .recorded import moved
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,6 @@ class Pairs:
         first, second: (n, 3, size, size) in [-1, 1].
         mean: of all frames of the clips, the same.
         group, action: (n,).
-        content_of: the groups once more, and ``scores`` the clips' attributes (n, attributes),
-            both on the CPU, where contents are drawn.
     """
 
     first: Tensor
@@ -30,8 +28,6 @@ class Pairs:
     mean: Tensor
     group: Tensor
     action: Tensor
-    content_of: Tensor
-    scores: Tensor
 
 
 class FrameSampler:
@@ -72,22 +68,26 @@ class FrameSampler:
         clips = (self.bank[start : start + length] for start, length in spans)
         return torch.stack([clip.double().mean(0).round().byte() for clip in clips])
 
-    def draw_pairs(self, n: int, random: torch.Generator) -> Pairs:
-        """Two frames of every clip drawn, anywhere in it."""
+    def draw_pairs(self, n: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Two frames of every clip drawn, anywhere in it: what :meth:`frames_of` takes, (5, n), and
+        of what the contents are made, the groups (n,) and attributes (n, attributes). All are
+        on the CPU."""
         clips, picks = self._pick(n, 2, random)
         rows = [
             [self.starts[clip] + int(pick[k] * self.lengths[clip]) for k in range(2)]
             for clip, pick in zip(clips, picks, strict=True)
         ]
         labels = self.labels[clips]
-        # One copy to the device for all numbers of the step's clips.
         numbers = torch.cat([torch.tensor(rows), torch.tensor(clips)[:, None], labels], 1)
-        first, second, clip, group, action = moved(numbers.t().contiguous(), self.device)
+        return numbers.t().contiguous(), labels[:, 0], self.scores[clips]
+
+    def frames_of(self, numbers: Tensor) -> Pairs:
+        """The frames of a draw, (5, n) on the device."""
+        first, second, clip, group, action = numbers
         upright = torch.cat([self.bank[first], self.bank[second], self.means[clip]])
-        frames = _images(upright, self.mirrored[group].repeat(3))
-        return Pairs(
-            *frames.split(n), group, action, content_of=labels[:, 0], scores=self.scores[clips]
-        )
+        images = _images(upright, self.mirrored[group].repeat(3))
+        one, other, mean = images.split(len(group))
+        return Pairs(one, other, mean, group, action)
 
     def draw_clips(
         self, n: int, length: int, skip: int, random: torch.Generator

@@ -21,10 +21,10 @@ from ..generator import Generator
 from .augment import discriminator_view, encoder_view, flip_where, jitter, view_draws
 from .config import GeneratorConfig
 from .content import ContentRegions, content_mapping, mapped
-from .draws import moved, normals_like
 from .loop import (
     Context,
     Stage,
+    adam,
     average_gradients,
     half_cosine,
     ramp,
@@ -44,6 +44,7 @@ from .losses import (
     weighted_l2,
 )
 from .networks import Classifier, FrameDiscriminator, MotionEncoder
+from .recorded import Recorder, Tensors
 from .sampling import FrameSampler
 from .sheets import grid
 
@@ -121,16 +122,14 @@ class GeneratorStage(Stage):
             for module in (self.generator, self.encoder, self.action, self.identity)
             for p in module.parameters()
         ]
-        # On a GPU most of a step is the launching of small kernels; fused, Adam is one of them.
-        adam: dict[str, Any] = {
-            "betas": (values.beta1, values.beta2),
-            "fused": device.type == "cuda" or None,
-        }
+        self.recorder = Recorder(
+            device, self.device_random, config.run.graphs and context.fabric.world_size == 1
+        )
+        betas, recorded = (values.beta1, values.beta2), self.recorder.enabled
+        judging = self.discriminator.parameters()
         self.optimisers = {
-            "generator": torch.optim.Adam(self.trained, values.learning_rate, **adam),
-            "discriminator": torch.optim.Adam(
-                self.discriminator.parameters(), values.discriminator_rate, **adam
-            ),
+            "generator": adam(self.trained, values.learning_rate, betas, recorded),
+            "discriminator": adam(judging, values.discriminator_rate, betas, recorded),
         }
         self.local_batch = max(2, values.batch // context.fabric.world_size)
         # Two of one content; no more contents than there are clips whose motion they take.
@@ -138,21 +137,44 @@ class GeneratorStage(Stage):
         self.local_swapped = 2 * min(share // 2, self.local_batch)
 
     def step(self, progress: float) -> dict[str, Tensor]:
-        values, fabric = self.values, self.context.fabric
+        values = self.values
         judged = progress >= values.discriminator_start
         frozen = progress >= values.encoder_freeze
         self._set_rates(progress, judged)
+        return self.recorder(
+            (judged, frozen),
+            lambda drawn: self._learn(drawn, judged, frozen),
+            self._draw(progress, judged),
+        )
 
-        pairs = self.sampler.draw_pairs(self.local_batch, self.random)
+    def _draw(self, progress: float, judged: bool) -> Tensors:
+        """What changes from step to step, on the CPU: frames, contents, and what they count."""
+        values = self.values
+        frames, group, scores = self.sampler.draw_pairs(self.local_batch, self.random)
+        content, weight = self._contents(group, progress, scores)
+        drawn = {"frames": frames, "content": content, "weight": weight}
+        if judged:
+            regions = len(self.regions.directions)
+            other = torch.randint(regions, (self.local_swapped // 2,), generator=self.random)
+            drawn["other"] = other
+            drawn["other_content"], drawn["other_weight"] = self._contents(other, progress)
+            start = values.discriminator_start
+            drawn["judgement"] = torch.tensor(ramp(progress, start - 0.02, start + 0.03))
+        return drawn
+
+    def _learn(self, drawn: Tensors, judged: bool, frozen: bool) -> Tensors:
+        """A step on the device, from what was drawn for it."""
+        values, fabric = self.values, self.context.fabric
+        pairs = self.sampler.frames_of(drawn["frames"])
         real, second, group, action = pairs.first, pairs.second, pairs.group, pairs.action
-        content, weight = self._contents(pairs.content_of, progress, pairs.scores)
+        content, weight = drawn["content"], drawn["weight"]
         losses: dict[str, Tensor] = {}
         with fabric.autocast():
             code = self._encode(real, group, frozen)
             noisy = self._noisy(code)
             made_group, made_action, latent = group, action, torch.cat([noisy, content], 1)
             if judged:
-                swapped = self._swap(noisy.detach(), second, group, action, progress)
+                swapped = self._swap(noisy.detach(), second, group, action, drawn)
                 made_group = torch.cat([group, swapped.group])
                 made_action = torch.cat([action, swapped.action])
                 latent = torch.cat([latent, swapped.latent])
@@ -176,13 +198,10 @@ class GeneratorStage(Stage):
                 total = total + values.action * losses["action"]
                 total = total + values.identity * losses["identity"]
             if judged:
-                strength = ramp(
-                    progress, values.discriminator_start - 0.02, values.discriminator_start + 0.03
-                )
                 terms = self._judge(
                     real, group, action, made, made_group, made_action, weight, losses
                 )
-                total = total + strength * terms
+                total = total + drawn["judgement"] * terms
                 total = total + values.cycle * self._cycle(made[len(real) :], swapped, losses)
                 still = self._still(real, second, group, swapped.group)
                 one, other = made[len(real) :].chunk(2)
@@ -205,12 +224,13 @@ class GeneratorStage(Stage):
         if not frozen:
             update_average(self.encoder_average, self.encoder, values.ema)
             update_average(self.action_average, self.action, values.ema)
-        return losses
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def sheet(self) -> Image.Image:
         """Real frames, the same rebuilt, and their motion with six contents from the prior."""
         random = torch.Generator().manual_seed(1)
-        pairs = self.sampler.draw_pairs(12, random)
+        frames, owner, scores = self.sampler.draw_pairs(12, random)
+        pairs = self.sampler.frames_of(frames.to(self.context.device))
         real, group = pairs.first, pairs.group
         others = torch.randint(len(self.regions.directions), (6,), generator=random)
         mapping = content_mapping(self.context.config, self.context.clips)
@@ -218,8 +238,7 @@ class GeneratorStage(Stage):
         with torch.no_grad(), self.context.fabric.autocast():
             code = self.encoder_average(self._view(real, group))
             # Batch statistics: those of the averaged weights are made at the end only.
-            drawn = self.regions.draw(pairs.content_of, random, pairs.scores)
-            own = mapped(mapping, drawn).to(code)
+            own = mapped(mapping, self.regions.draw(owner, random, scores)).to(code)
             latents = [torch.cat([code, own], 1)]
             latents += [torch.cat([code, c.to(code).expand(len(code), -1)], 1) for c in contents]
             made = copy.deepcopy(self.generator_average).train()(torch.cat(latents)).float()
@@ -244,18 +263,18 @@ class GeneratorStage(Stage):
     def _contents(
         self, group: Tensor, progress: float, scores: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Contents of groups (n,) on the CPU: (n, content), and the weight of their frames, (n,).
+        """Contents of groups (n,), (n, content), and the weight of their frames, (n,).
 
         At a border between two regions no clear picture of one person is asked for; how near
         is near shrinks in the course of the training.
         """
-        values, device = self.values, self.context.device
+        values = self.values
         drawn = self.regions.draw(group, self.random, scores)
         drawn = mapped(self.regions.mapping(self._push(progress), values.push_blend), drawn)
         lead = self.regions.winner(drawn)[1]
         margin = values.margin_start + progress * (values.margin_end - values.margin_start)
         weight = (lead / max(margin, 1e-6)).clamp(max=1.0)
-        return moved(drawn, device), moved(weight, device)
+        return drawn, weight
 
     def _view(self, images: Tensor, group: Tensor) -> Tensor:
         return encoder_view(images, self.sampler.mirrored[group])
@@ -265,13 +284,14 @@ class GeneratorStage(Stage):
         if frozen:
             with torch.no_grad():
                 return self.encoder_average(view)
-        return self.encoder(jitter(view, self.random, self.values.encoder_shift))
+        return self.encoder(jitter(view, self.device_random, self.values.encoder_shift))
 
     def _noisy(self, code: Tensor) -> Tensor:
-        return code + self.values.code_noise * normals_like(code, self.random)
+        noise = torch.randn(code.shape, generator=self.device_random, device=code.device)
+        return code + self.values.code_noise * noise
 
     def _swap(
-        self, code: Tensor, second: Tensor, group: Tensor, action: Tensor, progress: float
+        self, code: Tensor, second: Tensor, group: Tensor, action: Tensor, drawn: Tensors
     ) -> Swapped:
         """Two motion codes with each of as many contents as half of the swapped frames.
 
@@ -282,11 +302,9 @@ class GeneratorStage(Stage):
         with torch.no_grad():
             later = self.encoder_average(self._view(second[:n], group[:n]))
         codes = torch.cat([code[:n], self._noisy(later)])
-        other = torch.randint(len(self.regions.directions), (n,), generator=self.random)
-        content, weight = self._contents(other, progress)
-        other = moved(other, code.device)
-        latent = torch.cat([codes, content.repeat(2, 1)], 1)
-        return Swapped(other.repeat(2), action[:n].repeat(2), codes, latent, weight.repeat(2))
+        latent = torch.cat([codes, drawn["other_content"].repeat(2, 1)], 1)
+        other, weight = drawn["other"].repeat(2), drawn["other_weight"].repeat(2)
+        return Swapped(other, action[:n].repeat(2), codes, latent, weight)
 
     def _still(self, real: Tensor, second: Tensor, group: Tensor, other: Tensor) -> Tensor:
         """Where the swapped frames must not change: turned as their contents are."""
@@ -304,8 +322,8 @@ class GeneratorStage(Stage):
         size, half = values.discriminator_size, max(1, n // 3)
         # Of the rebuilt frames a third is judged, all of the swapped ones.
         judged, *labels = (torch.cat([x[:half], x[n:]]) for x in (made, made_group, made_action))
-        draws = view_draws(n, self.random)
-        made_draws = torch.cat([draws[:half], view_draws(len(made) - n, self.random)])
+        draws = view_draws(n, self.device_random)
+        made_draws = torch.cat([draws[:half], view_draws(len(made) - n, self.device_random)])
         real_view = discriminator_view(real, size, draws)
         made_view = discriminator_view(judged, size, made_draws)
 
@@ -332,7 +350,8 @@ class GeneratorStage(Stage):
     def _cycle(self, made: Tensor, swapped: Swapped, losses: dict[str, Tensor]) -> Tensor:
         """The averaged encoder must find the motion code that swapped frames were made from."""
         weight = swapped.weight
-        view = jitter(self._view(made, swapped.group), self.random, self.values.encoder_shift)
+        view = self._view(made, swapped.group)
+        view = jitter(view, self.device_random, self.values.encoder_shift)
         found = self.encoder_average(view)
         apart = functional.smooth_l1_loss(found, swapped.code, reduction="none").mean(1)
         losses["cycle"] = (apart * weight).mean()

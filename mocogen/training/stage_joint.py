@@ -20,11 +20,11 @@ from ..generator import Generator
 from ..motion import MotionNetwork
 from .config import JointConfig
 from .content import content_mapping, mapped
-from .draws import moved, normals_like
 from .export import load_networks
 from .loop import Context, Stage, average_gradients, linear_decay, set_rate, update_average
 from .losses import hinge_discriminator, log_discriminator, log_generator
 from .networks import ImageDiscriminator, VideoDiscriminator
+from .recorded import moved
 from .sampling import FrameSampler
 from .sheets import grid
 
@@ -164,9 +164,12 @@ class JointStage(Stage):
         single = clips[torch.arange(n, device=clips.device), at]
         video = clips.transpose(1, 2)
         if self.values.noise:
-            single = single + self.values.noise * normals_like(single, self.random)
-            video = video + self.values.noise * normals_like(video, self.random)
+            single = single + self.values.noise * self._like(single)
+            video = video + self.values.noise * self._like(video)
         return single, video
+
+    def _like(self, x: Tensor) -> Tensor:
+        return torch.randn(x.shape, generator=self.device_random, device=x.device)
 
     def sheet(self) -> Image.Image:
         """Eight clips from the averaged networks, every second of 16 frames."""

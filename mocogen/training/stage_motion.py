@@ -27,7 +27,6 @@ from ..motion import MotionNetwork
 from .augment import encoder_view
 from .config import MotionConfig
 from .content import ContentRegions, content_mapping, mapped
-from .draws import moved
 from .loop import (
     Context,
     Stage,
@@ -41,6 +40,7 @@ from .loop import (
 )
 from .losses import gaussian_kl, hinge_discriminator
 from .networks import MotionEncoder, TrajectoryCritic
+from .recorded import moved
 from .sheets import grid
 
 
@@ -249,7 +249,7 @@ class MotionStage(Stage):
         return self.motion(noise, None, action if self.motion.categories else None)
 
     def _normals(self, *shape: int) -> Tensor:
-        return moved(torch.randn(*shape, generator=self.random), self.context.device)
+        return torch.randn(*shape, generator=self.device_random, device=self.context.device)
 
     def step(self, progress: float) -> dict[str, Tensor]:
         values, fabric = self.values, self.context.fabric
