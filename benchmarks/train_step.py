@@ -7,7 +7,8 @@ is timed on made-up clips of the recipe's size, without and with the discriminat
 floating point operations are counted by ``torch.utils.flop_counter``: convolutions and matrix
 products alone, so that everything else a step does counts as waste. The matrix product runs
 by turns with the steps, in both precisions; the share is taken of the product in the step's
-own precision. The best round counts, since other programs can only slow one down.
+own precision. The best round counts, since other programs can only slow one down. On a GPU a step
+is timed as it is replayed; ``--set run.graphs=false`` times it without.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mocogen.training.config import load_config
 from mocogen.training.data import Clip, ClipSet
 from mocogen.training.loop import Context
+from mocogen.training.recorded import REHEARSALS
 from mocogen.training.run import make_fabric
 from mocogen.training.stage_generator import GeneratorStage
 
@@ -86,6 +88,8 @@ def main() -> None:
         with counter:
             work[name]()
         flops[name] = float(counter.get_total_flops())
+        for _ in range(REHEARSALS + 1 if stage.recorder.enabled else 0):
+            work[name]()
     best = dict.fromkeys(work, float("inf"))
     for _ in range(options.rounds):
         for name, call in work.items():

@@ -72,7 +72,7 @@ def test_a_run_learns_the_same_with_graphs_and_without(tmp_path: Path) -> None:
         train(tmp_path / "clips", tmp_path / graphs, tiny(*steps, f"run.graphs={graphs}"), "cuda")
     pairs = [losses(tmp_path / graphs, "generator") for graphs in ("true", "false")]
     for recorded, plain in zip(*pairs, strict=True):
-        assert recorded == pytest.approx(plain, rel=0.02, abs=0.01)
+        assert recorded == pytest.approx(plain, rel=0.1, abs=0.05)
 
 
 @needs_cuda

@@ -27,6 +27,7 @@ from mocogen.training.losses import (
     edge_l1,
     regard_for_movement,
     restlessness,
+    shining,
     stillness,
     tint,
     tint_apart,
@@ -366,10 +367,14 @@ def test_the_tint_is_the_colour_of_what_shines_wherever_it_is() -> None:
     images[0, :, 4:9, 4:9] = 2 * colour[:, None, None] - 1
     images[1, :, 20:31, 10:25] = 2 * colour[:, None, None] - 1
     images[1, :, 19, 10:25] = 0.4 * colour[:, None] - 1  # a soft edge, too dark to count
-    images.requires_grad_()
-    torch.testing.assert_close(tint(images), colour.expand(2, 3))
+    where = shining(images)
+    torch.testing.assert_close(tint(images, where), colour.expand(2, 3))
+    made = images.clone()
+    made[0, :, 24:, 24:] = 1.0  # a blob elsewhere does not change a shape's colour
+    images = made.requires_grad_()
     weight = torch.ones(1)
-    apart = tint_apart(images[:1], images[1:] * 0.5 - 0.5, weight)
+    halved = tint(images[1:] * 0.5 - 0.5, where[1:])
+    apart = tint_apart(tint(images[:1], where[:1]), halved, weight)
     torch.testing.assert_close(apart, (colour.mean() / 2).detach())
     apart.backward()
     assert images.grad is not None

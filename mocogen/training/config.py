@@ -132,9 +132,9 @@ class GeneratorConfig:
         moving: how much more an error counts where a clip moves, beside 1 elsewhere.
         steady: weight of the change between two frames of one content, where the frames
             whose motion they have show none.
-        tint: weight of the difference in the mean colour of what shines, between a frame and
-            what is rebuilt of it and between two frames of one content; for bright shapes on
-            black.
+        tint: weight of the difference in mean colour, where the real frame shines, between it
+            and what is rebuilt of it; and between two frames of one content, where those shine
+            whose motion they have. For bright shapes on black.
     """
 
     steps: int

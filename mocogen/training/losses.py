@@ -66,24 +66,27 @@ def stillness(first: Tensor, second: Tensor, cells: int = 24) -> Tensor:
     return 1 - functional.max_pool2d(moved.clamp(0, 1), reach, 1, reach // 2)
 
 
-def tint(images: Tensor) -> Tensor:
-    """The mean colour of what shines in images (n, 3, h, w) on black: (n, 3), 0 to 1.
+@torch.no_grad()
+def shining(images: Tensor) -> Tensor:
+    """What shines in images (n, 3, h, w) on black: (n, 1, h, w), with the sum 1 an image.
 
-    What shines are the pixels of at least half of the image's brightness, as in
-    :func:`mocogen.evaluation.measures.shape_pixels`; which they are has no gradient.
+    These are the pixels of at least half of the image's brightness, as in
+    :func:`mocogen.evaluation.measures.shape_pixels`.
     """
-    light = (images + 1) / 2
-    with torch.no_grad():
-        brightness = light.amax(1).flatten(1)
-        peak = brightness.quantile(0.99, dim=1, keepdim=True)
-        shines = (brightness >= peak / 2).float()
-        shines = shines / shines.sum(1, keepdim=True)
-    return (light.flatten(2) * shines[:, None]).sum(2)
+    brightness = ((images + 1) / 2).amax(1, keepdim=True)
+    peak = brightness.flatten(1).quantile(0.99, dim=1)[:, None, None, None]
+    shines = (brightness >= peak / 2).float()
+    return shines / shines.sum((2, 3), keepdim=True)
+
+
+def tint(images: Tensor, where: Tensor) -> Tensor:
+    """The mean colour of images (n, 3, h, w) where (n, 1, h, w) says: (n, 3), 0 to 1."""
+    return ((images + 1) / 2 * where).sum((2, 3))
 
 
 def tint_apart(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference of two images' tints, pairs weighted by (n,)."""
-    return ((tint(first) - tint(second)).abs().mean(1) * weight).mean()
+    """Mean absolute difference of two images' tints (n, 3), pairs weighted by (n,)."""
+    return ((first - second).abs().mean(1) * weight).mean()
 
 
 def feature_l1(made: list[Tensor], real: list[Tensor], weight: Tensor) -> Tensor:

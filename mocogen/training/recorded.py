@@ -17,7 +17,7 @@ from torch import Tensor
 
 Tensors = dict[str, Tensor]
 
-_REHEARSALS = 3
+REHEARSALS = 3
 """Steps before recording: layers and optimisers set themselves up in their first ones."""
 
 
@@ -68,7 +68,7 @@ class Recorder:
             return results
         inputs = {name: moved(x, self.device) for name, x in given.items()}
         times = self._rehearsed[kind] = self._rehearsed.get(kind, 0) + 1
-        if times <= _REHEARSALS:
+        if times <= REHEARSALS:
             return self._rehearse(work, inputs)
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self.random)

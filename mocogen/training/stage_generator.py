@@ -38,7 +38,9 @@ from .losses import (
     regard_for_movement,
     restlessness,
     reverse_gradient,
+    shining,
     stillness,
+    tint,
     tint_apart,
     weighted_l1,
     weighted_l2,
@@ -188,7 +190,8 @@ class GeneratorStage(Stage):
                 losses["l2"] = weighted_l2(rebuilt, real, weight, regard)
                 total = total + values.l2 * losses["l2"]
             if values.tint:
-                losses["tint"] = tint_apart(rebuilt, real, weight)
+                shines = shining(real)
+                losses["tint"] = tint_apart(tint(rebuilt, shines), tint(real, shines), weight)
                 total = total + values.tint * losses["tint"]
             if not frozen:
                 losses["action"] = functional.cross_entropy(self.action(code), action)
@@ -203,12 +206,13 @@ class GeneratorStage(Stage):
                 )
                 total = total + drawn["judgement"] * terms
                 total = total + values.cycle * self._cycle(made[len(real) :], swapped, losses)
-                still = self._still(real, second, group, swapped.group)
+                lenders = self._lenders(real, second, group, swapped.group)
                 one, other = made[len(real) :].chunk(2)
-                losses["steady"] = restlessness(one, other, still)
+                losses["steady"] = restlessness(one, other, stillness(*lenders))
                 total = total + values.steady * losses["steady"]
                 if values.tint:
-                    losses["tint_kept"] = tint_apart(one, other, swapped.weight[: len(one)])
+                    tints = tint(one, shining(lenders[0])), tint(other, shining(lenders[1]))
+                    losses["tint_kept"] = tint_apart(*tints, swapped.weight[: len(one)])
                     total = total + values.tint * losses["tint_kept"]
 
         self.optimisers["generator"].zero_grad()
@@ -306,12 +310,15 @@ class GeneratorStage(Stage):
         other, weight = drawn["other"].repeat(2), drawn["other_weight"].repeat(2)
         return Swapped(other, action[:n].repeat(2), codes, latent, weight)
 
-    def _still(self, real: Tensor, second: Tensor, group: Tensor, other: Tensor) -> Tensor:
-        """Where the swapped frames must not change: turned as their contents are."""
+    def _lenders(
+        self, real: Tensor, second: Tensor, group: Tensor, other: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The two frames of each clip whose motion the swapped frames have, turned as the
+        contents of these are."""
         n = len(other) // 2
         mirrored = self.sampler.mirrored
         turned = mirrored[group[:n]] ^ mirrored[other[:n]]
-        return flip_where(stillness(real[:n], second[:n]), turned)
+        return flip_where(real[:n], turned), flip_where(second[:n], turned)
 
     def _judge(
         self, real: Tensor, group: Tensor, action: Tensor, made: Tensor, made_group: Tensor,
