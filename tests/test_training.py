@@ -382,6 +382,26 @@ def test_the_tint_is_the_colour_of_what_shines_wherever_it_is() -> None:
     assert float(images.grad[0].sum()) == pytest.approx(float(images.grad[0, :, 4:9, 4:9].sum()))
 
 
+def test_an_optimiser_loads_what_another_kind_has_learned() -> None:
+    # As a GPU's does: rate and counts in tensors.
+    weight = torch.nn.Parameter(torch.ones(3))
+    theirs = torch.optim.Adam([weight], torch.tensor(0.5))
+    weight.grad = torch.full((3,), 2.0)
+    theirs.step()
+    saved = theirs.state_dict()
+    saved["param_groups"][0].update(fused=True, capturable=True)
+    mine = loop.adam([weight], 0.25, (0.9, 0.999), recorded=False)
+    loop._load_optimiser(mine, saved)
+    assert torch.equal(mine.state[weight]["exp_avg"], torch.full((3,), 0.2))
+    assert mine.param_groups[0]["lr"] == 0.25
+    assert not mine.param_groups[0]["capturable"]
+    loop.set_rate(mine, 0.125)
+    mine.step()
+    assert mine.param_groups[0]["lr"] == 0.125
+    loop.set_rate(theirs, 0.125)
+    assert float(theirs.param_groups[0]["lr"]) == 0.125
+
+
 def test_losses_that_are_no_numbers_stop_the_run(clip_folder: Path, tmp_path: Path) -> None:
     config = tiny("run.stages=generator", "generator.learning_rate=1e30")
     with pytest.raises(MocogenError, match="lower learning rate"):

@@ -53,10 +53,13 @@ class Recorder:
         """The result of ``work(given)``, with the tensors ``given`` on the device.
 
         Args:
-            kind: names the work. Two calls of one kind run the same code on tensors of the same
-                shapes. A result of the device's memory is good until the next call.
+            kind: names the work. All calls of one kind run the same code on tensors of the same
+                shapes.
             work: depends on nothing else that changes, and leaves what it learns in place.
             given: on the CPU.
+
+        Returns:
+            Tensors on the device, which the next call may overwrite.
         """
         if not self.enabled:
             return work({name: moved(x, self.device) for name, x in given.items()})
