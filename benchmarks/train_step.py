@@ -75,9 +75,10 @@ def main() -> None:
     kind = torch.bfloat16 if bf16 else torch.float32
     matrix = torch.randn(SIDE, SIDE, device=device, dtype=kind)
 
+    values = config.generator
     parts = {
-        "rebuilding": max(0.0, config.generator.discriminator_start - 0.001),
-        "with the discriminator": 0.5 * config.generator.encoder_freeze,
+        "rebuilding": max(0.0, values.discriminator_start - 0.001),
+        "with the discriminator": 0.5 * (values.discriminator_start + values.encoder_freeze),
         "with the encoder frozen": 1.0,
     }
     work: dict[str, Callable[[], object]] = {"matrix product": lambda: matrix @ matrix}
@@ -99,7 +100,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "machine": describe(str(device)),
         "precision": "bfloat16" if bf16 else "float32",
-        "batch": [config.generator.batch, config.generator.swapped],
+        "batch": [values.batch, values.swapped],
         "parts": {
             name: {
                 "milliseconds": round(1e3 * best[name], 1),
