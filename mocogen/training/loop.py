@@ -141,6 +141,10 @@ class Stage(ABC):
     def sheet(self) -> Image.Image:
         """A picture that shows how far the networks are."""
 
+    def normals(self, *shape: int) -> Tensor:
+        """Draws from N(0, 1) on the stage's device."""
+        return torch.randn(*shape, generator=self.device_random, device=self.context.device)
+
     def extra(self) -> dict[str, Any]:
         """More that a state keeps, as tensors and plain values."""
         return {}

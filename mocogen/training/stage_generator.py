@@ -206,13 +206,15 @@ class GeneratorStage(Stage):
                 )
                 total = total + drawn["judgement"] * terms
                 total = total + values.cycle * self._cycle(made[len(real) :], swapped, losses)
-                lenders = self._lenders(real, second, group, swapped.group)
                 one, other = made[len(real) :].chunk(2)
-                losses["steady"] = restlessness(one, other, stillness(*lenders))
+                n, turned = len(one), self._turned(group, swapped.group)
+                still = flip_where(stillness(real[:n], second[:n]), turned)
+                losses["steady"] = restlessness(one, other, still)
                 total = total + values.steady * losses["steady"]
                 if values.tint:
-                    tints = tint(one, shining(lenders[0])), tint(other, shining(lenders[1]))
-                    losses["tint_kept"] = tint_apart(*tints, swapped.weight[: len(one)])
+                    first_tint = tint(one, flip_where(shines[:n], turned))
+                    second_tint = tint(other, flip_where(shining(second[:n]), turned))
+                    losses["tint_kept"] = tint_apart(first_tint, second_tint, swapped.weight[:n])
                     total = total + values.tint * losses["tint_kept"]
 
         self.optimisers["generator"].zero_grad()
@@ -291,8 +293,7 @@ class GeneratorStage(Stage):
         return self.encoder(jitter(view, self.device_random, self.values.encoder_shift))
 
     def _noisy(self, code: Tensor) -> Tensor:
-        noise = torch.randn(code.shape, generator=self.device_random, device=code.device)
-        return code + self.values.code_noise * noise
+        return code + self.values.code_noise * self.normals(*code.shape)
 
     def _swap(
         self, code: Tensor, second: Tensor, group: Tensor, action: Tensor, drawn: Tensors
@@ -310,15 +311,11 @@ class GeneratorStage(Stage):
         other, weight = drawn["other"].repeat(2), drawn["other_weight"].repeat(2)
         return Swapped(other, action[:n].repeat(2), codes, latent, weight)
 
-    def _lenders(
-        self, real: Tensor, second: Tensor, group: Tensor, other: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The two frames of each clip whose motion the swapped frames have, turned as the
-        contents of these are."""
-        n = len(other) // 2
-        mirrored = self.sampler.mirrored
-        turned = mirrored[group[:n]] ^ mirrored[other[:n]]
-        return flip_where(real[:n], turned), flip_where(second[:n], turned)
+    def _turned(self, group: Tensor, other: Tensor) -> Tensor:
+        """Which of the pairs of swapped frames, whose contents' groups are the first half of
+        ``other``, are mirror images of the clips ``group`` that lend them their motion."""
+        n, mirrored = len(other) // 2, self.sampler.mirrored
+        return mirrored[group[:n]] ^ mirrored[other[:n]]
 
     def _judge(
         self, real: Tensor, group: Tensor, action: Tensor, made: Tensor, made_group: Tensor,

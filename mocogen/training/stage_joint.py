@@ -150,7 +150,7 @@ class JointStage(Stage):
         model, values, device = self.context.config.model, self.values, self.context.device
         before = self.context.config.motion.warm_up
         length = before + 1 + (values.frames - 1) * values.skip
-        noise = moved(torch.randn(length, n, model.noise, generator=self.random), device)
+        noise = self.normals(length, n, model.noise)
         content = mapped(self.mapping, torch.randn(n, model.content, generator=self.random))
         codes = self.motion(noise, None, category)[before :: values.skip].transpose(0, 1)
         contents = moved(content, device)[:, None].expand(-1, values.frames, -1)
@@ -164,12 +164,9 @@ class JointStage(Stage):
         single = clips[torch.arange(n, device=clips.device), at]
         video = clips.transpose(1, 2)
         if self.values.noise:
-            single = single + self.values.noise * self._like(single)
-            video = video + self.values.noise * self._like(video)
+            single = single + self.values.noise * self.normals(*single.shape)
+            video = video + self.values.noise * self.normals(*video.shape)
         return single, video
-
-    def _like(self, x: Tensor) -> Tensor:
-        return torch.randn(x.shape, generator=self.device_random, device=x.device)
 
     def sheet(self) -> Image.Image:
         """Eight clips from the averaged networks, every second of 16 frames."""

@@ -248,9 +248,6 @@ class MotionStage(Stage):
     def _unroll(self, noise: Tensor, action: Tensor) -> Tensor:
         return self.motion(noise, None, action if self.motion.categories else None)
 
-    def _normals(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.device_random, device=self.context.device)
-
     def step(self, progress: float) -> dict[str, Tensor]:
         values, fabric = self.values, self.context.fabric
         rate = linear_decay(progress)
@@ -259,7 +256,7 @@ class MotionStage(Stage):
         real, action = self.draw(values.window)
 
         mean, log_variance = self.posterior(real, action)
-        noise = mean + (0.5 * log_variance).exp() * self._normals(*mean.shape)
+        noise = mean + (0.5 * log_variance).exp() * self.normals(*mean.shape)
         made = self._unroll(noise, action)
         position = (made - real).square().sum(2).mean()
         velocity = ((made[1:] - made[:-1]) - (real[1:] - real[:-1])).square().sum(2).mean()
@@ -307,9 +304,9 @@ class MotionStage(Stage):
         if before:
             # What lies before the window only brings the state to where long clips have it.
             with torch.no_grad():
-                early = self._normals(before, len(action), noise)
+                early = self.normals(before, len(action), noise)
                 state = self.motion.unroll(early, None, category)[1]
-        late = self._normals(values.window, len(action), noise)
+        late = self.normals(values.window, len(action), noise)
         return self.motion.unroll(late, None, category, state)[0]
 
     def _moments_apart(self, free: Tensor, action: Tensor) -> Tensor:
