@@ -27,6 +27,7 @@ from mocogen.training.losses import (
     edge_l1,
     regard_for_movement,
     restlessness,
+    shared,
     shining,
     stillness,
     tint,
@@ -34,7 +35,7 @@ from mocogen.training.losses import (
     weighted_l1,
     weighted_l2,
 )
-from mocogen.training.networks import FrameDiscriminator
+from mocogen.training.networks import FrameDiscriminator, MotionEncoder
 from mocogen.training.run import only_one, train
 from mocogen.training.sampling import FrameSampler
 from mocogen.training.stage_motion import moments
@@ -348,6 +349,50 @@ def test_the_squared_error_wants_a_shape_whose_place_is_not_known() -> None:
     assert weighted_l1(quarter, real, whole, even) >= weighted_l1(nothing, real, whole, even)
 
 
+def test_settled_codes_do_not_depend_on_the_frames_beside() -> None:
+    torch.manual_seed(0)
+    encoder = MotionEncoder(4, 4)
+    grey = torch.randn(64, 1, 64, 64) * torch.linspace(0.2, 2, 64)[:, None, None, None]
+    for _ in range(300):  # the running statistics find those of all frames
+        encoder(grey)
+    before = encoder(grey)[:4]
+    assert (encoder(grey[:4]) - before).abs().max() > 0.2
+    encoder.settled = True
+    settled = encoder(grey)[:4]
+    torch.testing.assert_close(settled, before, rtol=0.02, atol=0.02)
+    mean = encoder.bn.running_mean.clone()
+    torch.testing.assert_close(encoder(grey[:4]), settled, rtol=0.05, atol=0.05)
+    assert not torch.equal(encoder.bn.running_mean, mean)  # they go on following
+    encoder(grey).sum().backward()
+
+
+def norms(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: x for key, x in tensors.items() if "running" in key}
+
+
+def test_frozen_norms_are_the_checkpoints(clip_folder: Path, tmp_path: Path) -> None:
+    """What a generator was trained on is not estimated anew, neither in the joint stage."""
+    run = tmp_path / "run"
+    steps = ["generator.norm_freeze=0.8", "generator.ema=1"]
+    kept = {}
+    for count in (60, 72):  # a resumed run does not thaw
+        config = tiny("run.stages=generator", f"generator.steps={count}", *steps)
+        train(clip_folder, run, config, "cpu", resume=count > 60)
+        modules = loop.read_state(run / "state-generator.pt")["modules"]
+        kept[count] = norms(modules["generator"])
+        weight = modules["generator"]["main.0.weight"]
+    assert all(torch.equal(kept[72][key], x) for key, x in kept[60].items())
+    assert not any(torch.equal(x, torch.zeros_like(x)) for x in kept[72].values())
+    for stages in ("motion", "joint"):
+        config = tiny(f"run.stages={stages}", "joint.ema=1", *steps)
+        path = train(clip_folder, run, config, "cpu", resume=True)
+        assert path is not None
+        made = load_checkpoint(path)[2].state_dict()
+        assert all(torch.equal(made[key], x) for key, x in kept[72].items())
+        same = torch.allclose(made["main.0.weight"], weight, rtol=1e-3)  # stored in float16
+        assert same == (stages == "motion")
+
+
 def test_only_what_does_not_move_has_to_stay() -> None:
     a, b = torch.zeros(1, 3, 96, 96), torch.zeros(1, 3, 96, 96)
     b[..., :24, :24] = 0.8  # moves: an arm, say
@@ -382,6 +427,16 @@ def test_the_tint_is_the_colour_of_what_shines_wherever_it_is() -> None:
     assert float(images.grad[0].sum()) == pytest.approx(float(images.grad[0, :, 4:9, 4:9].sum()))
 
 
+def test_where_two_shine_or_else_all_of_the_first() -> None:
+    first, second = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    first[:, :, :2, :2] = 1
+    second[0, :, 1:, 1:] = 1
+    second[1, :, 3:, 3:] = 1
+    both = shared(first, second)
+    assert both[0].sum() == both[0, 0, 1, 1] == 1
+    assert torch.equal(both[1], first[1])
+
+
 def test_an_optimiser_loads_what_another_kind_has_learned() -> None:
     # As a GPU's does: rate and counts in tensors.
     weight = torch.nn.Parameter(torch.ones(3))
@@ -413,7 +468,7 @@ _TWO = """
 import sys, torch
 from lightning_fabric import Fabric
 from mocogen.training.loop import average_gradients
-from mocogen.training.networks import FrameDiscriminator
+from mocogen.training.networks import FrameDiscriminator, MotionEncoder
 
 fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
 fabric.launch()

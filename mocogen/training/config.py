@@ -135,6 +135,9 @@ class GeneratorConfig:
         tint: weight of the difference in mean colour, where the real frame shines, between it
             and what is rebuilt of it; and between two frames of one content, where those shine
             whose motion they have. For bright shapes on black.
+        norm_freeze: the fraction from which on batch norm takes no longer a batch's own
+            statistics, but those of the training so far: the generator keeps the ones that it
+            has then, the encoder's go on following. 1 for never. They need some 50 steps before.
     """
 
     steps: int
@@ -173,6 +176,7 @@ class GeneratorConfig:
     push_kept: float = 0.0
     push_blend: float = 0.05
     tint: float = 0.0
+    norm_freeze: float = 1.0
 
 
 @dataclass(frozen=True)

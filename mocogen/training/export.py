@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def write_checkpoint(context: Context) -> Path | None:
     """Write ``checkpoint.safetensors`` from the averaged weights of the run's last states.
 
     Sampling is in eval mode, so the batch statistics must be those of the averaged weights on
-    latents as they are drawn in sampling; they are estimated here.
+    latents as they are drawn in sampling; they are estimated here, unless the generator was
+    trained on those that it has.
 
     Returns None while one of the two networks is missing, or if the motion network was fitted
     to another encoder than the one that the generator now has.
@@ -39,26 +41,41 @@ def write_checkpoint(context: Context) -> Path | None:
     networks = load_networks(context)
     if networks is None:
         return None
-    motion, generator, hours = networks
+    motion, generator = networks.motion, networks.generator
     # A generator that learned from its own clips alone takes contents as they are drawn.
     assigned = state_path(context.folder, "generator").exists()
     mapping = content_mapping(context.config, context.clips) if assigned else None
     random = torch.Generator().manual_seed(context.config.run.seed)
     if motion.bn is not None and not _is_identity(motion.bn):
         calibrate_motion(motion, random)
-    calibrate(generator, motion, context.config, random, mapping)
+    if not networks.norms_frozen:
+        calibrate(generator, motion, context.config, random, mapping)
     path = context.folder / "checkpoint.safetensors"
-    spec = make_spec(context, hours, mapping)
+    spec = make_spec(context, networks.hours, mapping)
     checkpoint.save(
         path, spec, motion, generator, regions=None if mapping is None else mapping.regions
     )
     return path
 
 
-def load_networks(
-    context: Context,
-) -> tuple[MotionNetwork, Generator, dict[str, float]] | None:
-    """The run's averaged networks and the hours of each stage, or None if one is missing.
+@dataclass(frozen=True)
+class Networks:
+    """What a run has trained.
+
+    Attributes:
+        motion, generator: averaged weights, in eval mode.
+        norms_frozen: whether the generator was trained on the batch statistics that it has.
+        hours: of each stage.
+    """
+
+    motion: MotionNetwork
+    generator: Generator
+    norms_frozen: bool
+    hours: dict[str, float]
+
+
+def load_networks(context: Context) -> Networks | None:
+    """The run's networks, or None if one is missing.
 
     Raises:
         MocogenError: a state is damaged or belongs to another architecture.
@@ -90,7 +107,14 @@ def load_networks(
         generator.load_state_dict(states["generator"]["modules"]["generator_average"])
     else:
         return None
-    return motion.eval().requires_grad_(False), generator.eval().requires_grad_(False), hours
+    # A state without the key was written before norms could be frozen.
+    last = states["joint" if "joint" in states else "generator"]["extra"]
+    return Networks(
+        motion.eval().requires_grad_(False),
+        generator.eval().requires_grad_(False),
+        last.get("norms_frozen", False),
+        hours,
+    )
 
 
 def _is_identity(bn: nn.BatchNorm1d) -> bool:

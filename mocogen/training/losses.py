@@ -68,20 +68,25 @@ def stillness(first: Tensor, second: Tensor, cells: int = 24) -> Tensor:
 
 @torch.no_grad()
 def shining(images: Tensor) -> Tensor:
-    """What shines in images (n, 3, h, w) on black: (n, 1, h, w), with the sum 1 an image.
+    """What shines in images (n, 3, h, w) on black: (n, 1, h, w), 1 there and 0 elsewhere.
 
     These are the pixels of at least half of the image's brightness, as in
     :func:`mocogen.evaluation.measures.shape_pixels`.
     """
     brightness = ((images + 1) / 2).amax(1, keepdim=True)
     peak = brightness.flatten(1).quantile(0.99, dim=1)[:, None, None, None]
-    shines = (brightness >= peak / 2).float()
-    return shines / shines.sum((2, 3), keepdim=True)
+    return (brightness >= peak / 2).float()
+
+
+def shared(places: Tensor, others: Tensor) -> Tensor:
+    """Where both (n, 1, h, w) are 1; all of ``places`` in an image without such pixels."""
+    both = places * others
+    return torch.where(both.sum((2, 3), keepdim=True) > 0, both, places)
 
 
 def tint(images: Tensor, where: Tensor) -> Tensor:
-    """The mean colour of images (n, 3, h, w) where (n, 1, h, w) says: (n, 3), 0 to 1."""
-    return ((images + 1) / 2 * where).sum((2, 3))
+    """The mean colour of images (n, 3, h, w) where (n, 1, h, w) is 1: (n, 3), 0 to 1."""
+    return ((images + 1) / 2 * where).sum((2, 3)) / where.sum((2, 3))
 
 
 def tint_apart(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:

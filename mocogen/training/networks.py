@@ -23,10 +23,15 @@ class MotionEncoder(nn.Module):
     Args:
         motion: length of a code.
         width: channels of the first layer; later ones have 2, 4 and 4 times as many.
+
+    Attributes:
+        settled: whether codes are normalised by the running statistics in training as well,
+            while these go on following the batches. Those of a small batch are noise.
     """
 
     def __init__(self, motion: int, width: int = 32) -> None:
         super().__init__()
+        self.settled = False
         layers: list[nn.Module] = []
         inputs = 1
         for outputs in (width, width * 2, width * 4, width * 4):
@@ -45,7 +50,14 @@ class MotionEncoder(nn.Module):
     def forward(self, grey: Tensor) -> Tensor:
         """Normalised grey frames (n, 1, 64, 64) to codes (n, motion), float32."""
         features = self.layers(grey).flatten(1)
-        return self.bn(self.linear(features).float())
+        found = self.linear(features).float()
+        code: Tensor = self.bn(found)
+        if self.training and self.settled:
+            mean, variance = self.bn.running_mean, self.bn.running_var
+            assert mean is not None
+            assert variance is not None
+            code = (found - mean) * (variance + self.bn.eps).rsqrt()
+        return code
 
 
 class Classifier(nn.Module):

@@ -38,6 +38,7 @@ from .losses import (
     regard_for_movement,
     restlessness,
     reverse_gradient,
+    shared,
     shining,
     stillness,
     tint,
@@ -142,9 +143,10 @@ class GeneratorStage(Stage):
         values = self.values
         judged = progress >= values.discriminator_start
         frozen = progress >= values.encoder_freeze
+        self._freeze_norms(progress >= values.norm_freeze)
         self._set_rates(progress, judged)
         return self.recorder(
-            (judged, frozen),
+            (judged, frozen, self.generator.training),
             lambda drawn: self._learn(drawn, judged, frozen),
             self._draw(progress, judged),
         )
@@ -191,7 +193,9 @@ class GeneratorStage(Stage):
                 total = total + values.l2 * losses["l2"]
             if values.tint:
                 shines = shining(real)
-                losses["tint"] = tint_apart(tint(rebuilt, shines), tint(real, shines), weight)
+                # Where both shine: a shape a little beside its place has no other colour.
+                both = shared(shines, shining(rebuilt))
+                losses["tint"] = tint_apart(tint(rebuilt, both), tint(real, both), weight)
                 total = total + values.tint * losses["tint"]
             if not frozen:
                 losses["action"] = functional.cross_entropy(self.action(code), action)
@@ -212,8 +216,9 @@ class GeneratorStage(Stage):
                 losses["steady"] = restlessness(one, other, still)
                 total = total + values.steady * losses["steady"]
                 if values.tint:
-                    first_tint = tint(one, flip_where(shines[:n], turned))
-                    second_tint = tint(other, flip_where(shining(second[:n]), turned))
+                    places = [flip_where(x, turned) for x in (shines[:n], shining(second[:n]))]
+                    first_tint = tint(one, shared(places[0], shining(one)))
+                    second_tint = tint(other, shared(places[1], shining(other)))
                     losses["tint_kept"] = tint_apart(first_tint, second_tint, swapped.weight[:n])
                     total = total + values.tint * losses["tint_kept"]
 
@@ -247,10 +252,30 @@ class GeneratorStage(Stage):
             own = mapped(mapping, self.regions.draw(owner, random, scores)).to(code)
             latents = [torch.cat([code, own], 1)]
             latents += [torch.cat([code, c.to(code).expand(len(code), -1)], 1) for c in contents]
-            made = copy.deepcopy(self.generator_average).train()(torch.cat(latents)).float()
+            generator = copy.deepcopy(self.generator_average).train(self.generator.training)
+            made = generator(torch.cat(latents)).float()
         return grid([real, *made.split(len(real))])
 
+    def extra(self) -> dict[str, Any]:
+        return {"norms_frozen": not self.generator.training}
+
     # Parts of a step
+
+    def _freeze_norms(self, freeze: bool) -> None:
+        """Whether batch norm takes the statistics of the training so far, not of the batch.
+
+        What a batch of 16 happens to hold moves its statistics, and with them every code and
+        every colour: noise that keeps a picture from being exact. The generator keeps the
+        statistics that it has; the encoder's go on following, or it could outgrow the noise
+        that is added to its codes.
+        """
+        fabric = self.context.fabric
+        if freeze and self.generator.training and fabric.world_size > 1:
+            for buffer in self.generator.buffers():
+                if buffer.is_floating_point():  # one generator, whose gradients are averaged
+                    buffer.copy_(fabric.all_reduce(buffer, reduce_op="mean"))  # type: ignore[arg-type]
+        self.encoder.settled = freeze
+        self.generator.train(not freeze)
 
     def _set_rates(self, progress: float, judged: bool) -> None:
         values = self.values

@@ -54,8 +54,9 @@ class JointStage(Stage):
         self.refines = earlier is not None
         self.mapping = content_mapping(config, clips) if self.refines else None
         if earlier is not None:
-            motion.load_state_dict(earlier[0].state_dict())
-            generator.load_state_dict(earlier[1].state_dict())
+            motion.load_state_dict(earlier.motion.state_dict())
+            generator.load_state_dict(earlier.generator.state_dict())
+            generator.train(not earlier.norms_frozen)
         channels_last: Any = {"memory_format": torch.channels_last}
         self.generator = generator.to(device, **channels_last)
         self.motion = motion.to(device)
@@ -145,6 +146,9 @@ class JointStage(Stage):
         update_average(self.motion_average, self.motion, values.ema)
         return losses
 
+    def extra(self) -> dict[str, Any]:
+        return {"norms_frozen": not self.generator.training}
+
     def _latents(self, n: int, category: Tensor | None) -> Tensor:
         """Latents of n clips, (n * frames, motion + content), every ``skip``-th frame of them."""
         model, values, device = self.context.config.model, self.values, self.context.device
@@ -177,7 +181,7 @@ class JointStage(Stage):
         content = mapped(self.mapping, torch.randn(8, model.content, generator=random)).to(device)
         category = torch.arange(8).to(device) % self.actions if self.actions else None
         motion = copy.deepcopy(self.motion_average).train(not self.refines)
-        generator = copy.deepcopy(self.generator_average).train()
+        generator = copy.deepcopy(self.generator_average).train(self.generator.training)
         with torch.no_grad(), self.context.fabric.autocast():
             codes = motion(noise, None, category)[before::2].float()
             latent = torch.cat([codes, content.expand(len(codes), -1, -1)], 2)
