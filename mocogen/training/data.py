@@ -127,7 +127,6 @@ def load_clips(
     memory_mb: int = 2048,
     light: str = "keep",
     attributes: tuple[str, ...] = (),
-    on_clip: Callable[[str], None] | None = None,
 ) -> ClipSet:
     """Read, resize and keep all clips of a folder.
 
@@ -145,7 +144,6 @@ def load_clips(
         light: "keep" the clips' colours, or "match" those of a group: see :func:`_match_light`.
         attributes: columns of the table of groups, whose numbers tell contents apart that
             differ by degrees: a colour, a size.
-        on_clip: called with every path before it is read.
 
     Raises:
         UsageError: the folder is none, or an action or group is not there.
@@ -176,8 +174,6 @@ def load_clips(
     bound, count = memory_mb * 2**20 // (size * size * 3), 0
     for action, path in found:
         relative = path.relative_to(folder).as_posix()
-        if on_clip is not None:
-            on_clip(relative)
         try:
             frames = _read(path, size, fit, bound - count)
         except _TooMuchError:

@@ -330,7 +330,8 @@ class MotionStage(Stage):
         model = self.context.config.model
         generator = Generator(model.content + model.motion, 0, model.width, model.image_size)
         generator.load_state_dict(state["modules"]["generator_average"])
-        generator.to(self.context.device).train()
+        frozen = state["extra"].get("norms_frozen", False)
+        generator.to(self.context.device).train(not frozen)
         motion = unwhitened(self.motion_average, self.trajectories).to(self.context.device)
         random = torch.Generator().manual_seed(1)
         n = 2 * self.actions
