@@ -64,6 +64,23 @@ class Trajectories:
     encoder: str
 
 
+@dataclass(frozen=True)
+class ActionPaths:
+    """The paths of one action.
+
+    Attributes:
+        action: its index.
+        rows: which of :attr:`Trajectories.paths` show it, at least one.
+        centre: (motion,), their mean.
+        moments: (2, motion), see :func:`moments`.
+    """
+
+    action: int
+    rows: list[int]
+    centre: Tensor
+    moments: Tensor
+
+
 def fingerprint(encoder: nn.Module) -> str:
     """A short name for an encoder's weights."""
     digest = hashlib.sha256()
@@ -125,6 +142,17 @@ def moments(paths: Sequence[Tensor], centre: Tensor) -> Tensor:
     places = torch.cat([path - centre for path in paths])
     velocities = torch.cat([path[1:] - path[:-1] for path in paths])
     return torch.stack([places.square().mean(0), velocities.square().mean(0)])
+
+
+def _by_action(trajectories: Trajectories, device: torch.device) -> list[ActionPaths]:
+    """The paths on ``device``, action by action; those of which there are none left out."""
+    found = []
+    for action in sorted(set(trajectories.actions)):
+        rows = [k for k, a in enumerate(trajectories.actions) if a == action]
+        paths = [trajectories.paths[row].to(device) for row in rows]
+        centre = torch.cat(paths).mean(0)
+        found.append(ActionPaths(action, rows, centre, moments(paths, centre)))
+    return found
 
 
 def _closed(path: Tensor, frames: int) -> Tensor:
@@ -198,17 +226,7 @@ class MotionStage(Stage):
             ),
         }
         self.local_batch = max(2, self.values.batch // context.fabric.world_size)
-        self.by_action = [
-            [k for k, a in enumerate(self.trajectories.actions) if a == action]
-            for action in range(self.actions)
-        ]
-        self.by_action = [rows for rows in self.by_action if rows]
-        paths = [[self.trajectories.paths[row] for row in rows] for rows in self.by_action]
-        self.centres = [torch.cat(each).mean(0).to(device) for each in paths]
-        self.moments = [
-            moments([path.to(device) for path in each], centre)
-            for each, centre in zip(paths, self.centres, strict=True)
-        ]
+        self.by_action = _by_action(self.trajectories, device)
 
     def extra(self) -> dict[str, Any]:
         """The motion network as the checkpoint wants it, and what it was fitted to."""
@@ -227,7 +245,7 @@ class MotionStage(Stage):
         picks = torch.rand(self.local_batch, 3, generator=self.random).tolist()
         windows, actions = [], []
         for action_pick, clip_pick, start_pick in picks:
-            rows = self.by_action[int(action_pick * len(self.by_action))]
+            rows = self.by_action[int(action_pick * len(self.by_action))].rows
             row = rows[int(clip_pick * len(rows))]
             path, action = self.trajectories.paths[row], self.trajectories.actions[row]
             named = self.context.clips.actions
@@ -317,11 +335,12 @@ class MotionStage(Stage):
         variance, so that what hardly varies does not count; the mean over actions.
         """
         apart = []
-        for rows, centre, real in zip(self.by_action, self.centres, self.moments, strict=True):
-            mine = action == self.trajectories.actions[rows[0]]
+        for real in self.by_action:
+            mine = action == real.action
             if bool(mine.any()):
-                made = moments(free[:, mine].unbind(1), centre)
-                apart.append(((made - real).abs().sum(1) / real.sum(1)).sum())
+                made = moments(free[:, mine].unbind(1), real.centre)
+                difference = (made - real.moments).abs().sum(1)
+                apart.append((difference / real.moments.sum(1)).sum())
         return torch.stack(apart).mean()
 
     def sheet(self) -> Image.Image:
