@@ -190,7 +190,8 @@ class GifWriter(ClipWriter):
         self._container.mux(self._stream.encode())
         self._container.close()
         # The encoder's library writes no comments: one is put ahead of the closing byte.
-        self._bytes.finish(provenance.gif_comment(self.form.made_by))
+        made = self._bytes.getvalue()
+        self._file.write(made[:-1] + provenance.gif_comment(self.form.made_by) + made[-1:])
         if isinstance(self.target, Path):
             self._file.close()
 
@@ -214,8 +215,10 @@ class GifWriter(ClipWriter):
         final = self._time(last + 1, self.form.fps) - self._time(last, self.form.fps)
         options = {"loop": "0", "final_delay": str(final)}
         self._file = self.target.open("wb") if isinstance(self.target, Path) else self.target
-        self._bytes = _OneByteLate(self._file)
-        self._container = av.open(self._bytes, "w", format="gif", options=options)
+        # PyAV swallows what is raised while it writes, Ctrl-C too: so it writes to memory, which
+        # runs no line of Python, and the file gets it from there.
+        self._bytes = io.BytesIO()
+        self._container = av.open(_opened(self._bytes), "w", format="gif", options=options)
         self._stream = self._container.add_stream("gif", rate=100)
         self._stream.height, self._stream.width = self.form.height, self.form.width
         self._stream.pix_fmt = "pal8"
@@ -236,6 +239,15 @@ class GifWriter(ClipWriter):
             picture.time_base = Fraction(1, 100)
             self._count += 1
             self._container.mux(self._stream.encode(picture))
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Write what is encoded so far but its last byte, which may be the closing one."""
+        made = self._bytes.getvalue()
+        self._file.write(made[:-1])
+        self._bytes.seek(0)
+        self._bytes.truncate()
+        self._bytes.write(made[-1:])
 
     def _steady(self, frame: Frames, nearest: Frames) -> Frames:
         """The nearest colours' indices, (height, width), but the last frame's where those do.
@@ -379,22 +391,6 @@ class RawWriter(ClipWriter):
 
     def close(self) -> None:
         """Nothing is left to write."""
-
-
-class _OneByteLate:
-    """Passes bytes on to a stream but for the last, so that something can be put ahead of it."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._last = stream, b""
-
-    def write(self, data: bytes) -> int:
-        held = self._last + bytes(data)
-        self._stream.write(held[:-1])
-        self._last = held[-1:]
-        return len(data)
-
-    def finish(self, ahead: bytes) -> None:
-        self._stream.write(ahead + self._last)
 
 
 def _opened(target: Path | BinaryIO) -> Any:

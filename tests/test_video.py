@@ -284,3 +284,22 @@ def test_clips_without_a_record(frames: np.ndarray, tmp_path: Path):
     ):
         with pytest.raises(MocogenError, match=said):
             provenance.read(tmp_path / name)
+
+
+class Interrupted(io.BytesIO):
+    """A stream during whose third write Ctrl-C is pressed."""
+
+    count = 0
+
+    def write(self, data) -> int:
+        self.count += 1
+        if self.count == 3:
+            raise KeyboardInterrupt
+        return super().write(data)
+
+
+def test_ctrl_c_while_bytes_are_written_is_heard(frames: np.ndarray) -> None:
+    """What is raised inside PyAV's own writing, it prints and forgets."""
+    form = ClipFormat(len(frames), 96, 96, 25, RECORD)
+    with pytest.raises(KeyboardInterrupt), pipe_writer(Interrupted(), "gif", form) as writer:
+        writer.write(frames)
