@@ -111,9 +111,15 @@ class Mp4Writer(ClipWriter):
         import av
 
         self._frame = av.VideoFrame.from_ndarray
-        # A pipe cannot be gone back in, so its index comes in fragments.
-        flags = "faststart" if isinstance(target, Path) else "frag_keyframe+empty_moov"
-        self._container = av.open(_opened(target), "w", format="mp4", options={"movflags": flags})
+        self._outbox: _Outbox | None = None
+        if isinstance(target, Path):
+            options = {"movflags": "faststart"}
+            self._container = av.open(str(target), "w", format="mp4", options=options)
+        else:
+            # A pipe cannot be gone back in, so its index comes in fragments.
+            self._outbox = _Outbox(target)
+            options = {"movflags": "frag_keyframe+empty_moov"}
+            self._container = self._outbox.opened("mp4", options)
         self._container.metadata["comment"] = provenance.dumps(form.made_by)
         self._stream = self._container.add_stream(
             "libx264",
@@ -131,10 +137,14 @@ class Mp4Writer(ClipWriter):
         for frame in frames:
             even = np.pad(frame, self._even, mode="edge") if self._even else frame
             self._container.mux(self._stream.encode(self._frame(even, format="rgb24")))
+            if self._outbox is not None:
+                self._outbox.send()
 
     def close(self) -> None:
         self._container.mux(self._stream.encode())
         self._container.close()
+        if self._outbox is not None:
+            self._outbox.send()
 
 
 class GifWriter(ClipWriter):
@@ -190,13 +200,12 @@ class GifWriter(ClipWriter):
         self._container.mux(self._stream.encode())
         self._container.close()
         # The encoder's library writes no comments: one is put ahead of the closing byte.
-        made = self._bytes.getvalue()
-        self._file.write(made[:-1] + provenance.gif_comment(self.form.made_by) + made[-1:])
+        self._outbox.send(held=1, ahead=provenance.gif_comment(self.form.made_by))
+        self._outbox.send()
         if isinstance(self.target, Path):
             self._file.close()
 
     def _start(self) -> None:
-        import av
         from PIL import Image
 
         frames = np.concatenate(self._waiting)
@@ -215,10 +224,8 @@ class GifWriter(ClipWriter):
         final = self._time(last + 1, self.form.fps) - self._time(last, self.form.fps)
         options = {"loop": "0", "final_delay": str(final)}
         self._file = self.target.open("wb") if isinstance(self.target, Path) else self.target
-        # PyAV swallows what is raised while it writes, Ctrl-C too: so it writes to memory, which
-        # runs no line of Python, and the file gets it from there.
-        self._bytes = io.BytesIO()
-        self._container = av.open(_opened(self._bytes), "w", format="gif", options=options)
+        self._outbox = _Outbox(self._file)
+        self._container = self._outbox.opened("gif", options)
         self._stream = self._container.add_stream("gif", rate=100)
         self._stream.height, self._stream.width = self.form.height, self.form.width
         self._stream.pix_fmt = "pal8"
@@ -239,15 +246,7 @@ class GifWriter(ClipWriter):
             picture.time_base = Fraction(1, 100)
             self._count += 1
             self._container.mux(self._stream.encode(picture))
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        """Write what is encoded so far but its last byte, which may be the closing one."""
-        made = self._bytes.getvalue()
-        self._file.write(made[:-1])
-        self._bytes.seek(0)
-        self._bytes.truncate()
-        self._bytes.write(made[-1:])
+            self._outbox.send(held=1)  # it may be the closing one
 
     def _steady(self, frame: Frames, nearest: Frames) -> Frames:
         """The nearest colours' indices, (height, width), but the last frame's where those do.
@@ -393,11 +392,31 @@ class RawWriter(ClipWriter):
         """Nothing is left to write."""
 
 
-def _opened(target: Path | BinaryIO) -> Any:
-    """What PyAV opens: a path's text, or an object that can write and nothing else."""
-    if isinstance(target, Path):
-        return str(target)
-    return SimpleNamespace(write=target.write)
+class _Outbox:
+    """Where PyAV writes what goes on to a stream.
+
+    PyAV prints and forgets what is raised in the Python code that it writes through, Ctrl-C
+    too. Here it writes to memory, which runs none; the stream gets it after, from :meth:`send`.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._memory = stream, io.BytesIO()
+
+    def opened(self, kind: str, options: dict[str, str]) -> Any:
+        """A PyAV container that writes here, and cannot seek."""
+        import av
+
+        bare: Any = SimpleNamespace(write=self._memory.write)
+        return av.open(bare, "w", format=kind, options=options)
+
+    def send(self, held: int = 0, ahead: bytes = b"") -> None:
+        """Pass on all but the last ``held`` bytes, then ``ahead``, which comes before those."""
+        made = self._memory.getvalue()
+        kept = len(made) - held
+        self._memory.seek(0)
+        self._memory.truncate()
+        self._memory.write(made[kept:])
+        self._stream.write(made[:kept] + ahead)
 
 
 PIPE_WRITERS: dict[str, type[ClipWriter]] = {

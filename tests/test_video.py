@@ -287,19 +287,22 @@ def test_clips_without_a_record(frames: np.ndarray, tmp_path: Path):
 
 
 class Interrupted(io.BytesIO):
-    """A stream during whose third write Ctrl-C is pressed."""
+    """A stream during one of whose writes Ctrl-C is pressed."""
 
-    count = 0
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.left = at
 
     def write(self, data) -> int:
-        self.count += 1
-        if self.count == 3:
+        self.left -= 1
+        if self.left == 0:
             raise KeyboardInterrupt
         return super().write(data)
 
 
-def test_ctrl_c_while_bytes_are_written_is_heard(frames: np.ndarray) -> None:
+@pytest.mark.parametrize(("kind", "at"), [("gif", 3), ("mp4", 1)])
+def test_ctrl_c_while_bytes_are_written_is_heard(kind: str, at: int, frames: np.ndarray) -> None:
     """What is raised inside PyAV's own writing, it prints and forgets."""
     form = ClipFormat(len(frames), 96, 96, 25, RECORD)
-    with pytest.raises(KeyboardInterrupt), pipe_writer(Interrupted(), "gif", form) as writer:
+    with pytest.raises(KeyboardInterrupt), pipe_writer(Interrupted(at), kind, form) as writer:
         writer.write(frames)
