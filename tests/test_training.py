@@ -468,7 +468,7 @@ _TWO = """
 import sys, torch
 from lightning_fabric import Fabric
 from mocogen.training.loop import average_gradients
-from mocogen.training.networks import FrameDiscriminator, MotionEncoder
+from mocogen.training.networks import FrameDiscriminator
 
 fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
 fabric.launch()

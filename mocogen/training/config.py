@@ -132,9 +132,9 @@ class GeneratorConfig:
         moving: how much more an error counts where a clip moves, beside 1 elsewhere.
         steady: weight of the change between two frames of one content, where the frames
             whose motion they have show none.
-        tint: weight of the difference in mean colour, where the real frame shines, between it
-            and what is rebuilt of it; and between two frames of one content, where those shine
-            whose motion they have. For bright shapes on black.
+        tint: weight of the difference in mean colour between a real frame and what is rebuilt of
+            it, where both shine; and between two frames of one content, where each shines as
+            the one does whose motion it has. For bright shapes on black.
         norm_freeze: the fraction from which on batch norm takes no longer a batch's own
             statistics, but those of the training so far: the generator keeps the ones that it
             has then, the encoder's go on following. 1 for never. They need some 50 steps before.

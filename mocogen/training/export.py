@@ -16,7 +16,7 @@ from ..motion import MotionNetwork
 from ..spec import ModelSpec
 from .config import TrainConfig
 from .content import content_mapping, mapped
-from .loop import Context, read_state, require_fitting, state_path
+from .loop import Context, norms_frozen, read_state, require_fitting, state_path
 from .record import versions
 
 _ROUNDS = 40
@@ -107,12 +107,11 @@ def load_networks(context: Context) -> Networks | None:
         generator.load_state_dict(states["generator"]["modules"]["generator_average"])
     else:
         return None
-    # A state without the key was written before norms could be frozen.
-    last = states["joint" if "joint" in states else "generator"]["extra"]
+    last = states["joint" if "joint" in states else "generator"]
     return Networks(
         motion.eval().requires_grad_(False),
         generator.eval().requires_grad_(False),
-        last.get("norms_frozen", False),
+        norms_frozen(last),
         hours,
     )
 

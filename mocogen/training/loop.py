@@ -319,6 +319,12 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
+def norms_frozen(state: Mapping[str, Any]) -> bool:
+    """Whether the generator in a state was trained on the batch statistics that it has."""
+    # A state without the key was written before norms could be frozen.
+    return bool(state["extra"].get("norms_frozen", False))
+
+
 def restore(stage: Stage, path: Path) -> tuple[int, float]:
     """Fill a stage from its state; the step and the seconds that it had reached.
 

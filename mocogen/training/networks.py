@@ -53,10 +53,8 @@ class MotionEncoder(nn.Module):
         found = self.linear(features).float()
         code: Tensor = self.bn(found)
         if self.training and self.settled:
-            mean, variance = self.bn.running_mean, self.bn.running_var
-            assert mean is not None
-            assert variance is not None
-            code = (found - mean) * (variance + self.bn.eps).rsqrt()
+            norm = self.bn
+            code = functional.batch_norm(found, norm.running_mean, norm.running_var, eps=norm.eps)
         return code
 
 

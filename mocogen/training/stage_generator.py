@@ -216,10 +216,11 @@ class GeneratorStage(Stage):
                 losses["steady"] = restlessness(one, other, still)
                 total = total + values.steady * losses["steady"]
                 if values.tint:
-                    places = [flip_where(x, turned) for x in (shines[:n], shining(second[:n]))]
-                    first_tint = tint(one, shared(places[0], shining(one)))
-                    second_tint = tint(other, shared(places[1], shining(other)))
-                    losses["tint_kept"] = tint_apart(first_tint, second_tint, swapped.weight[:n])
+                    mine, theirs = (
+                        tint(x, shared(flip_where(place, turned), shining(x)))
+                        for x, place in ((one, shines[:n]), (other, shining(second[:n])))
+                    )
+                    losses["tint_kept"] = tint_apart(mine, theirs, swapped.weight[:n])
                     total = total + values.tint * losses["tint_kept"]
 
         self.optimisers["generator"].zero_grad()

@@ -32,6 +32,7 @@ from .loop import (
     Stage,
     average_gradients,
     linear_decay,
+    norms_frozen,
     read_state,
     require_fitting,
     set_rate,
@@ -349,8 +350,7 @@ class MotionStage(Stage):
         model = self.context.config.model
         generator = Generator(model.content + model.motion, 0, model.width, model.image_size)
         generator.load_state_dict(state["modules"]["generator_average"])
-        frozen = state["extra"].get("norms_frozen", False)
-        generator.to(self.context.device).train(not frozen)
+        generator.to(self.context.device).train(not norms_frozen(state))
         motion = unwhitened(self.motion_average, self.trajectories).to(self.context.device)
         random = torch.Generator().manual_seed(1)
         n = 2 * self.actions
