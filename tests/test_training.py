@@ -16,6 +16,8 @@ import torch
 
 pytest.importorskip("lightning_fabric")
 
+from lightning_fabric import Fabric
+
 from mocogen.checkpoint import load as load_checkpoint
 from mocogen.errors import MocogenError, UsageError
 from mocogen.synthesis import load
@@ -36,8 +38,9 @@ from mocogen.training.losses import (
     weighted_l2,
 )
 from mocogen.training.networks import FrameDiscriminator, MotionEncoder
-from mocogen.training.run import only_one, train
+from mocogen.training.run import clips_of, only_one, train
 from mocogen.training.sampling import FrameSampler
+from mocogen.training.stage_generator import GeneratorStage
 from mocogen.training.stage_motion import moments
 from tests.test_training_data import frames, write_strip
 
@@ -287,6 +290,44 @@ def test_attributes_are_projections_and_leave_the_rest_normal() -> None:
     assert float((covariance - torch.eye(10)).abs().max()) < 0.06
     with pytest.raises(MocogenError, match="9 groups and 2 attributes do not fit"):
         ContentRegions(9, 10, seed=0, attributes=2)
+
+
+def test_another_look_lies_behind_its_group() -> None:
+    regions = ContentRegions(18, 50, seed=0)
+    random = torch.Generator().manual_seed(0)
+    group = torch.randint(18, (20_000,), generator=random)
+    content = regions.draw(group, random)
+    other = regions.other_look(content, group)
+    torch.testing.assert_close(
+        other @ regions.directions.t(), -4.0 * torch.eye(18)[group], atol=1e-5, rtol=0
+    )
+    # What names nobody is as it was.
+    rest = torch.eye(50) - regions.directions.t() @ regions.directions
+    torch.testing.assert_close(other @ rest, content @ rest, atol=1e-5, rtol=0)
+
+
+def test_other_looks_are_trained_on_and_kept_apart(clip_folder: Path, tmp_path: Path) -> None:
+    config = tiny("data.other_look=b/p0", "run.stages=generator,motion")
+    train(clip_folder, tmp_path, config, "cpu")
+    state = loop.read_state(tmp_path / "state-generator.pt")
+    assert state["groups"] == [["p0", False], ["p1", False], ["p0", True], ["p1", True]]
+    assert state["other_looks"] == [["p0", False], ["p0", True]]
+    assert state["modules"]["discriminator"]["seen"].tolist() == [
+        [True, False], [True, True], [True, False], [True, True], [False, True], [False, True],
+    ]  # fmt: skip
+    written = next(tmp_path.glob("*.safetensors"))
+    assert np.isfinite(load(written, "cpu").sample(frames=3, seed=0, action="b")).all()
+    stage = GeneratorStage(
+        loop.Context(
+            config, clips_of(clip_folder, config), Fabric(accelerator="cpu", devices=1), tmp_path
+        )
+    )
+    looks = torch.arange(6).repeat(50)
+    content, weight = stage._contents(looks, 1.0)
+    assert torch.equal(stage.regions.winner(content[looks < 4])[0], looks[looks < 4])
+    assert bool((weight[looks >= 4] == 1).all())
+    with pytest.raises(MocogenError, match=r"other clips are named in data\.other_look"):
+        train(clip_folder, tmp_path, tiny("run.stages=generator"), "cpu", resume=True)
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mocogen.errors import MocogenError, UsageError
 from mocogen.training.data import load_clips
+from mocogen.training.sampling import FrameSampler
 
 
 def frames(n: int = 16, size: int = 32, seed: int = 0) -> np.ndarray:
@@ -118,6 +120,51 @@ def test_clips_of_one_group_are_brought_into_one_light(tmp_path: Path) -> None:
         if clip.group == "other":
             old = kept.frames[before.start : before.start + before.length]
             assert np.array_equal(frames, old)
+
+
+def test_another_look_is_a_group_that_comes_after(tmp_path: Path) -> None:
+    for action, level in {"a": 100, "b": 104, "jump": 180}.items():
+        for person in ("x", "y"):
+            write_strip(
+                tmp_path / action / f"{person}.png", np.full((16, 32, 32, 3), level, np.uint8)
+            )
+    clips = load_clips(tmp_path, 32, mirror=True, light="match", other_look=("jump/x",))
+    assert clips.groups == (("x", False), ("y", False), ("x", True), ("y", True))
+    assert clips.other_looks == (("x", False), ("x", True))
+    levels = {}
+    for clip in clips.clips:
+        index = {"x": 0, "y": 1}[clip.group] + 2 * clip.mirrored
+        if other := clip.path == "jump/x.png":
+            index = 4 + clip.mirrored
+        assert clip.other_look == other
+        assert clips.group_index(clip) == index
+        levels[clip.path] = int(clips.frames[clip.start, 0, 0, 0])
+    # The other look keeps its light, and has no say in that of the rest.
+    assert levels == {
+        "a/x.png": 102, "b/x.png": 102, "jump/x.png": 180,
+        "a/y.png": 104, "b/y.png": 104, "jump/y.png": 104,
+    }  # fmt: skip
+    sampler = FrameSampler(clips, torch.device("cpu"))
+    assert sampler.host.tolist() == [0, 1, 2, 3, 0, 2]
+    assert sampler.person.tolist() == [0, 1, 0, 1, 0, 0]
+    assert sampler.mirrored.tolist() == [False, False, True, True, False, True]
+    assert sampler.seen.tolist()[::4] == [[True, True, False], [False, False, True]]
+
+
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        (("a/z",), "no clip 'a/z' to look otherwise: give its path .* as a/x"),
+        (("a/x.png", "b/x"), "all clips of 'x' are said to look otherwise"),
+    ],
+)
+def test_another_look_needs_a_clip_and_a_usual_one(
+    tmp_path: Path, named: tuple[str, ...], sentence: str
+) -> None:
+    for path in ("a/x", "a/y", "b/x"):
+        write_strip(tmp_path / f"{path}.png", frames())
+    with pytest.raises(UsageError, match=sentence):
+        load_clips(tmp_path, 32, other_look=named)
 
 
 def test_groups_from_a_table(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ from ..mapping import ContentMapping
 from .config import TrainConfig
 from .data import ClipSet
 
+OTHER_LOOK = 4.0
+"""How far another look lies from the prior's contents, against its group's direction: about as
+far as a group's own, pushed, lie along it."""
+
 
 class ContentRegions:
     """The regions of ``groups`` groups in a content space of ``size`` dimensions.
@@ -61,6 +65,15 @@ class ContentRegions:
         if scores is not None:
             content = content + (scores - content @ self.scales.t()) @ self.scales
         return content
+
+    def other_look(self, content: Tensor, group: Tensor) -> Tensor:
+        """Contents (n, size), where the prior has none, of groups (n,) in another look.
+
+        They lie in nobody's region: all groups' directions are taken out, and then the own one
+        is gone backwards.
+        """
+        named = content @ self.directions.t() @ self.directions
+        return content - named - OTHER_LOOK * self.directions[group]
 
     def mapping(self, push: float, blend: float) -> ContentMapping:
         """The content mapping of these regions."""

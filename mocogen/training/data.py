@@ -12,7 +12,7 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from statistics import NormalDist
 
 import numpy as np
@@ -35,6 +35,7 @@ class Clip:
             were read, also for a mirrored clip.
         action: name of its folder, "" where there are no actions.
         group: who is on screen.
+        other_look: whether that person looks otherwise here than in the rest.
         mirrored: whether left and right are exchanged.
         path: relative to the data folder, with forward slashes.
         sha256: of the file, or of the names and contents of a folder's files.
@@ -49,6 +50,7 @@ class Clip:
     path: str
     sha256: str
     attributes: tuple[float, ...] = ()
+    other_look: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class ClipSet:
         actions: names in the order of their one-hot vector; empty without actions.
         groups: pairs of a group's name and whether it is mirrored. A mirrored person stands
             elsewhere and moves the other arm, so it is a group of its own.
+        other_looks: those of these that some clips show in another look.
         skipped: what was left out, a line each: path and reason.
     """
 
@@ -69,6 +72,7 @@ class ClipSet:
     actions: tuple[str, ...]
     groups: tuple[tuple[str, bool], ...]
     skipped: list[str]
+    other_looks: tuple[tuple[str, bool], ...] = ()
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -79,7 +83,11 @@ class ClipSet:
         return self.actions.index(clip.action) if self.actions else 0
 
     def group_index(self, clip: Clip) -> int:
-        return self.groups.index((clip.group, clip.mirrored))
+        """Of a clip's group; other looks are numbered after the groups."""
+        group = (clip.group, clip.mirrored)
+        if clip.other_look:
+            return len(self.groups) + self.other_looks.index(group)
+        return self.groups.index(group)
 
     def scores(self) -> NDArray[np.float32]:
         """The attributes as normal scores, (clips, attributes).
@@ -127,6 +135,7 @@ def load_clips(
     memory_mb: int = 2048,
     light: str = "keep",
     attributes: tuple[str, ...] = (),
+    other_look: tuple[str, ...] = (),
 ) -> ClipSet:
     """Read, resize and keep all clips of a folder.
 
@@ -144,9 +153,12 @@ def load_clips(
         light: "keep" the clips' colours, or "match" those of a group: see :func:`_match_light`.
         attributes: columns of the table of groups, whose numbers tell contents apart that
             differ by degrees: a colour, a size.
+        other_look: paths, without their endings, of clips in which somebody looks otherwise
+            than in the rest of the group's.
 
     Raises:
-        UsageError: the folder is none, or an action or group is not there.
+        UsageError: the folder is none, or an action, group or clip is not there; or a group
+            has nothing but other looks.
         MocogenError: fewer than two clips can be used, clips lie both beside and in the
             action folders, or the frames do not fit into ``memory_mb``.
     """
@@ -207,19 +219,53 @@ def load_clips(
                 "least two" + _reasons(skipped)
             )
         raise MocogenError(_nothing(folder, skipped))
+    clips = _marked(clips, other_look)
     if light == "match":
         _match_light(clips, decoded)
-    people = sorted({clip.group for clip in clips})
-    all_groups = [(name, False) for name in people]
     if mirror:
         clips += [replace(clip, mirrored=True) for clip in clips]
-        all_groups += [(name, True) for name in people]
+    all_groups, others = (
+        sorted({(c.group, c.mirrored) for c in clips if c.other_look == other}, key=_by_mirror)
+        for other in (False, True)
+    )
     used = {clip.action for clip in clips}
     order = actions or tuple(name for name in known if name)
     gone = [name for name in order if name not in used]
     if gone:
         raise MocogenError(f"no clip of action {gone[0]!r} can be used" + _reasons(skipped))
-    return ClipSet(np.concatenate(decoded), clips, order, tuple(all_groups), skipped)
+    return ClipSet(np.concatenate(decoded), clips, order, tuple(all_groups), skipped, tuple(others))
+
+
+def _by_mirror(group: tuple[str, bool]) -> tuple[bool, str]:
+    return group[::-1]
+
+
+def _marked(clips: list[Clip], other_look: tuple[str, ...]) -> list[Clip]:
+    """The clips, of which those named show another look."""
+    places = [clip.path if clip.path in other_look else _plain(clip.path) for clip in clips]
+    absent = [name for name in other_look if name not in places]
+    if absent:
+        raise UsageError(
+            f"no clip {absent[0]!r} to look otherwise: give its path in the data's folder, "
+            f"as {_plain(clips[0].path)}"
+        )
+    marked = [
+        replace(clip, other_look=place in other_look)
+        for clip, place in zip(clips, places, strict=True)
+    ]
+    usual = {clip.group for clip in marked if not clip.other_look}
+    for clip in marked:
+        if clip.group not in usual:
+            raise UsageError(
+                f"all clips of {clip.group!r} are said to look otherwise: leave out of "
+                "data.other_look those that show the usual look"
+            )
+    return marked
+
+
+def _plain(path: str) -> str:
+    """A clip's path without its ending."""
+    return PurePosixPath(path).with_suffix("").as_posix()
 
 
 def _match_light(clips: list[Clip], decoded: list[Frames]) -> None:
@@ -230,12 +276,12 @@ def _match_light(clips: list[Clip], decoded: list[Frames]) -> None:
     wall; each channel is multiplied so that it becomes the median over the group's clips.
     """
     medians = [np.median(frames.reshape(-1, 3), axis=0) for frames in decoded]
-    groups: dict[str, list[NDArray[np.float64]]] = {}
+    groups: dict[tuple[str, bool], list[NDArray[np.float64]]] = {}
     for clip, median in zip(clips, medians, strict=True):
-        groups.setdefault(clip.group, []).append(median)
-    usual = {name: np.median(group, axis=0) for name, group in groups.items()}
+        groups.setdefault((clip.group, clip.other_look), []).append(median)
+    usual = {key: np.median(group, axis=0) for key, group in groups.items()}
     for k, clip in enumerate(clips):
-        gain = usual[clip.group] / np.maximum(medians[k], 1.0)
+        gain = usual[clip.group, clip.other_look] / np.maximum(medians[k], 1.0)
         levels = np.arange(256)[:, None] * gain
         table = levels.round().clip(0, 255).astype(np.uint8)
         for channel in range(3):

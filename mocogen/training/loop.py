@@ -285,6 +285,7 @@ def save(stage: Stage, path: Path, step: int, elapsed: float) -> None:
         "config": json.dumps(context.config.to_dict()),
         "actions": list(context.clips.actions),
         "groups": [list(group) for group in context.clips.groups],
+        "other_looks": [list(group) for group in context.clips.other_looks],
         "data": context.clips.digest(),
         "step": step,
         "elapsed": elapsed,
@@ -372,6 +373,8 @@ def require_fitting(state: Mapping[str, Any], context: Context, path: Path) -> N
         differing.append(f"the actions are {here or 'none'} here and were {there or 'none'}")
     if [tuple(group) for group in state["groups"]] != list(clips.groups):
         differing.append("the clips show other groups of people")
+    if [tuple(group) for group in state.get("other_looks", [])] != list(clips.other_looks):
+        differing.append("other clips are named in data.other_look")
     if differing:
         raise MocogenError(f"cannot resume from {path}: {'; '.join(differing)}")
 

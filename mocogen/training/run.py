@@ -110,7 +110,7 @@ def clips_of(data: Path, config: TrainConfig) -> ClipSet:
     d = config.data
     return load_clips(
         data, config.image_size, d.actions, d.groups, d.mirror, d.fit, d.min_frames, d.memory_mb,
-        d.light, d.attributes,
+        d.light, d.attributes, d.other_look,
     )  # fmt: skip
 
 

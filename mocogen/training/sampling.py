@@ -34,15 +34,18 @@ class FrameSampler:
     """Draws frames so that long clips neither crowd out short ones nor starve them.
 
     Attributes:
-        seen: bool (groups, actions), the pairs that the data shows.
-        mirrored: bool (groups,).
-        person: (groups,), index of the group's name, the same for a mirrored group.
+        host: (looks,), the group that a look belongs to: a group's own look is itself, those
+            of other looks come after (:attr:`ClipSet.other_looks`). On the CPU.
+        seen: bool (looks, actions), the pairs that the data shows.
+        mirrored: bool (looks,).
+        person: (looks,), index of the group's name, the same for a mirrored group.
     """
 
     def __init__(self, clips: ClipSet, device: torch.device) -> None:
         self.bank = torch.from_numpy(clips.frames).to(device)
         self.device = device
-        groups, actions = len(clips.groups), max(1, len(clips.actions))
+        looks = [*clips.groups, *clips.other_looks]
+        self.host = torch.tensor([clips.groups.index(look) for look in looks])
         self.labels = torch.tensor(
             [(clips.group_index(clip), clips.action_index(clip)) for clip in clips.clips]
         )
@@ -54,12 +57,12 @@ class FrameSampler:
         self.starts = [clip.start for clip in clips.clips]
         self.lengths = [clip.length for clip in clips.clips]
         self.scores = torch.from_numpy(clips.scores())
-        self.seen = torch.zeros(groups, actions, dtype=torch.bool)
+        self.seen = torch.zeros(len(looks), max(1, len(clips.actions)), dtype=torch.bool)
         for group, action in self.pairs:
             self.seen[group, action] = True
-        self.mirrored = torch.tensor([m for _, m in clips.groups]).to(device)
+        self.mirrored = torch.tensor([m for _, m in looks]).to(device)
         people = clips.people
-        self.person = torch.tensor([people.index(name) for name, _ in clips.groups]).to(device)
+        self.person = torch.tensor([people.index(name) for name, _ in looks]).to(device)
 
     @cached_property
     def means(self) -> Tensor:

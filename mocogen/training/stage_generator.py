@@ -247,11 +247,11 @@ class GeneratorStage(Stage):
         others = torch.randint(len(self.regions.directions), (6,), generator=random)
         mapping = content_mapping(self.context.config, self.context.clips)
         contents = [mapped(mapping, self.regions.draw(o.expand(1), random)) for o in others]
+        own = self._contents(owner, 1.0, scores, random)[0]
         with torch.no_grad(), self.context.fabric.autocast():
             code = self.encoder_average(self._view(real, group))
             # Batch statistics: those of the averaged weights are made at the end only.
-            own = mapped(mapping, self.regions.draw(owner, random, scores)).to(code)
-            latents = [torch.cat([code, own], 1)]
+            latents = [torch.cat([code, own.to(code)], 1)]
             latents += [torch.cat([code, c.to(code).expand(len(code), -1)], 1) for c in contents]
             generator = copy.deepcopy(self.generator_average).train(self.generator.training)
             made = generator(torch.cat(latents)).float()
@@ -293,20 +293,23 @@ class GeneratorStage(Stage):
         return values.content_push + gone * (values.push_kept - values.content_push)
 
     def _contents(
-        self, group: Tensor, progress: float, scores: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Contents of groups (n,), (n, content), and the weight of their frames, (n,).
+        self, look: Tensor, progress: float, scores: Tensor | None = None,
+        random: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Contents of looks (n,), (n, content), and the weight of their frames, (n,).
 
         At a border between two regions no clear picture of one person is asked for; how near
         is near shrinks in the course of the training.
         """
-        values = self.values
-        drawn = self.regions.draw(group, self.random, scores)
+        values, group = self.values, self.sampler.host[look]
+        drawn = self.regions.draw(group, random or self.random, scores)
         drawn = mapped(self.regions.mapping(self._push(progress), values.push_blend), drawn)
         lead = self.regions.winner(drawn)[1]
         margin = values.margin_start + progress * (values.margin_end - values.margin_start)
         weight = (lead / max(margin, 1e-6)).clamp(max=1.0)
-        return drawn, weight
+        other = look >= len(self.regions.directions)
+        drawn = torch.where(other[:, None], self.regions.other_look(drawn, group), drawn)
+        return drawn, weight.where(~other, 1.0)
 
     def _view(self, images: Tensor, group: Tensor) -> Tensor:
         return encoder_view(images, self.sampler.mirrored[group])
