@@ -292,18 +292,25 @@ def test_attributes_are_projections_and_leave_the_rest_normal() -> None:
         ContentRegions(9, 10, seed=0, attributes=2)
 
 
-def test_another_look_lies_behind_its_group() -> None:
-    regions = ContentRegions(18, 50, seed=0)
+def test_another_look_is_where_the_prior_has_none() -> None:
+    regions = ContentRegions(18, 50, seed=0, attributes=2, other_looks=True)
+    alone = ContentRegions(18, 50, seed=0)
+    assert torch.equal(regions.directions, alone.directions), "groups have their directions"
     random = torch.Generator().manual_seed(0)
     group = torch.randint(18, (20_000,), generator=random)
     content = regions.draw(group, random)
-    other = regions.other_look(content, group)
-    torch.testing.assert_close(
-        other @ regions.directions.t(), -4.0 * torch.eye(18)[group], atol=1e-5, rtol=0
-    )
-    # What names nobody is as it was.
-    rest = torch.eye(50) - regions.directions.t() @ regions.directions
+    other = regions.other_look(content)
+    along = regions.apart[0]
+    torch.testing.assert_close(other @ along, torch.full((20_000,), 4.0), atol=1e-5, rtol=0)
+    assert float((content @ along > 4.0).float().mean()) < 3e-4
+    # All else is as it was: the group, the attributes, what names nobody.
+    rest = torch.eye(50) - torch.outer(along, along)
     torch.testing.assert_close(other @ rest, content @ rest, atol=1e-5, rtol=0)
+    assert torch.equal(regions.winner(other)[0], group)
+    projector = regions.projector()
+    torch.testing.assert_close(projector @ along, along, atol=1e-5, rtol=0)
+    with pytest.raises(MocogenError, match="50 groups and another look do not fit"):
+        ContentRegions(50, 50, seed=0, other_looks=True)
 
 
 def test_other_looks_are_trained_on_and_kept_apart(clip_folder: Path, tmp_path: Path) -> None:
@@ -323,9 +330,12 @@ def test_other_looks_are_trained_on_and_kept_apart(clip_folder: Path, tmp_path: 
         )
     )
     looks = torch.arange(6).repeat(50)
-    content, weight = stage._contents(looks, 1.0)
-    assert torch.equal(stage.regions.winner(content[looks < 4])[0], looks[looks < 4])
-    assert bool((weight[looks >= 4] == 1).all())
+    content = stage._contents(looks, 1.0)[0]
+    assert torch.equal(
+        stage.regions.winner(content)[0], torch.tensor([0, 1, 2, 3, 0, 2]).repeat(50)
+    )
+    apart = (content @ stage.regions.apart.t())[:, 0]
+    assert torch.equal(apart > 3.9, looks >= 4)
     with pytest.raises(MocogenError, match=r"other clips are named in data\.other_look"):
         train(clip_folder, tmp_path, tiny("run.stages=generator"), "cpu", resume=True)
 

@@ -139,11 +139,7 @@ def test_another_look_is_a_group_that_comes_after(tmp_path: Path) -> None:
         assert clip.other_look == other
         assert clips.group_index(clip) == index
         levels[clip.path] = int(clips.frames[clip.start, 0, 0, 0])
-    # The other look keeps its light, and has no say in that of the rest.
-    assert levels == {
-        "a/x.png": 102, "b/x.png": 102, "jump/x.png": 180,
-        "a/y.png": 104, "b/y.png": 104, "jump/y.png": 104,
-    }  # fmt: skip
+    assert set(levels.values()) == {104}, "another look is no other light"
     sampler = FrameSampler(clips, torch.device("cpu"))
     assert sampler.host.tolist() == [0, 1, 2, 3, 0, 2]
     assert sampler.person.tolist() == [0, 1, 0, 1, 0, 0]

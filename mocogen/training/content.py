@@ -21,8 +21,7 @@ from .config import TrainConfig
 from .data import ClipSet
 
 OTHER_LOOK = 4.0
-"""How far another look lies from the prior's contents, against its group's direction: about as
-far as a group's own, pushed, lie along it."""
+"""The projection of other looks on their direction, where N(0, 1) has hardly anything."""
 
 
 class ContentRegions:
@@ -31,22 +30,27 @@ class ContentRegions:
     Attributes:
         directions: (groups, size), orthonormal rows.
         scales: (attributes, size), orthonormal to each other and to those.
+        apart: (1, size) or, without other looks, (0, size), orthonormal to all of those.
 
     Raises:
-        MocogenError: there are more groups and attributes than dimensions.
+        MocogenError: there are more groups, attributes and other looks than dimensions.
     """
 
-    def __init__(self, groups: int, size: int, seed: int, attributes: int = 0) -> None:
-        if groups + attributes > size:
+    def __init__(
+        self, groups: int, size: int, seed: int, attributes: int = 0, other_looks: bool = False
+    ) -> None:
+        if groups + attributes + other_looks > size:
             also = f" and {attributes} attributes" if attributes else ""
+            also += " and another look" if other_looks else ""
             raise MocogenError(
                 f"{groups} groups{also} do not fit into a content vector of {size} numbers: "
                 "raise model.content, or name fewer groups with data.groups"
             )
         random = torch.Generator().manual_seed(seed)
         square = torch.randn(size, size, generator=random, dtype=torch.float64)
-        rows = torch.linalg.qr(square).Q[:, : groups + attributes].t().float().contiguous()
-        self.directions, self.scales = rows[:groups], rows[groups:]
+        count = groups + attributes + other_looks
+        rows = torch.linalg.qr(square).Q[:, :count].t().float().contiguous()
+        self.directions, self.scales, self.apart = rows.tensor_split((groups, groups + attributes))
 
     def draw(self, group: Tensor, random: torch.Generator, scores: Tensor | None = None) -> Tensor:
         """Contents of given groups: group (n,) to (n, size), on the CPU.
@@ -66,14 +70,13 @@ class ContentRegions:
             content = content + (scores - content @ self.scales.t()) @ self.scales
         return content
 
-    def other_look(self, content: Tensor, group: Tensor) -> Tensor:
-        """Contents (n, size), where the prior has none, of groups (n,) in another look.
+    def other_look(self, content: Tensor) -> Tensor:
+        """Contents (n, size) of the same groups in another look, one where the prior has none.
 
-        They lie in nobody's region: all groups' directions are taken out, and then the own one
-        is gone backwards.
+        They differ along one direction that all other looks share. So what the generator learns
+        of a movement that a group shows in another look alone, it learns for the usual one too.
         """
-        named = content @ self.directions.t() @ self.directions
-        return content - named - OTHER_LOOK * self.directions[group]
+        return content + (OTHER_LOOK - content @ self.apart.t()) * self.apart
 
     def mapping(self, push: float, blend: float) -> ContentMapping:
         """The content mapping of these regions."""
@@ -89,7 +92,7 @@ class ContentRegions:
 
     def projector(self) -> Tensor:
         """The projection (size, size) onto the space that all directions span."""
-        rows = torch.cat([self.directions, self.scales])
+        rows = torch.cat([self.directions, self.scales, self.apart])
         return rows.t() @ rows
 
 

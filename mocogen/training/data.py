@@ -219,9 +219,9 @@ def load_clips(
                 "least two" + _reasons(skipped)
             )
         raise MocogenError(_nothing(folder, skipped))
-    clips = _marked(clips, other_look)
     if light == "match":
         _match_light(clips, decoded)
+    clips = _marked(clips, other_look)
     if mirror:
         clips += [replace(clip, mirrored=True) for clip in clips]
     all_groups, others = (
@@ -276,12 +276,12 @@ def _match_light(clips: list[Clip], decoded: list[Frames]) -> None:
     wall; each channel is multiplied so that it becomes the median over the group's clips.
     """
     medians = [np.median(frames.reshape(-1, 3), axis=0) for frames in decoded]
-    groups: dict[tuple[str, bool], list[NDArray[np.float64]]] = {}
+    groups: dict[str, list[NDArray[np.float64]]] = {}
     for clip, median in zip(clips, medians, strict=True):
-        groups.setdefault((clip.group, clip.other_look), []).append(median)
-    usual = {key: np.median(group, axis=0) for key, group in groups.items()}
+        groups.setdefault(clip.group, []).append(median)
+    usual = {name: np.median(group, axis=0) for name, group in groups.items()}
     for k, clip in enumerate(clips):
-        gain = usual[clip.group, clip.other_look] / np.maximum(medians[k], 1.0)
+        gain = usual[clip.group] / np.maximum(medians[k], 1.0)
         levels = np.arange(256)[:, None] * gain
         table = levels.round().clip(0, 255).astype(np.uint8)
         for channel in range(3):

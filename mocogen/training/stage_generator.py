@@ -88,8 +88,9 @@ class GeneratorStage(Stage):
         self.values = values = config.generator
         model = config.model
         self.regions = ContentRegions(
-            len(clips.groups), model.content, config.run.seed, len(config.data.attributes)
-        )
+            len(clips.groups), model.content, config.run.seed, len(config.data.attributes),
+            bool(clips.other_looks),
+        )  # fmt: skip
         self.sampler = FrameSampler(clips, device)
         actions, people = max(1, len(clips.actions)), len(clips.people)
         with context.initialising(self.name):
@@ -308,8 +309,9 @@ class GeneratorStage(Stage):
         margin = values.margin_start + progress * (values.margin_end - values.margin_start)
         weight = (lead / max(margin, 1e-6)).clamp(max=1.0)
         other = look >= len(self.regions.directions)
-        drawn = torch.where(other[:, None], self.regions.other_look(drawn, group), drawn)
-        return drawn, weight.where(~other, 1.0)
+        if bool(other.any()):
+            drawn = torch.where(other[:, None], self.regions.other_look(drawn), drawn)
+        return drawn, weight
 
     def _view(self, images: Tensor, group: Tensor) -> Tensor:
         return encoder_view(images, self.sampler.mirrored[group])
