@@ -340,6 +340,55 @@ def test_other_looks_are_trained_on_and_kept_apart(clip_folder: Path, tmp_path: 
         train(clip_folder, tmp_path, tiny("run.stages=generator"), "cpu", resume=True)
 
 
+class Brightness(torch.nn.Module):
+    """A discriminator for which bright frames are real ones; it has nothing to say of patches."""
+
+    def __init__(self, seen: torch.Tensor) -> None:
+        super().__init__()
+        self.seen = seen
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(
+        self, images: torch.Tensor, group: torch.Tensor, action: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        whole = self.weight * images.mean((1, 2, 3))
+        return whole, 0 * images[:, :1], [images]
+
+
+def test_a_pair_that_no_clip_shows_is_not_judged_as_a_whole(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    config = tiny("data.other_look=b/p0", "generator.features=0")
+    clips, fabric = clips_of(clip_folder, config), Fabric(accelerator="cpu", devices=1)
+    stage = GeneratorStage(loop.Context(config, clips, fabric, tmp_path))
+    judge = Brightness(stage.sampler.seen)
+    stage.discriminator = judge  # type: ignore[assignment]
+    stage.optimisers["discriminator"] = torch.optim.SGD(judge.parameters(), 0.0)
+    group, action = torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1])
+    # Two swapped frames with the second action, which p0 shows in no usual look.
+    made_group, made_action = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([0, 0, 1, 1, 1])
+
+    def judged(made: torch.Tensor) -> float:
+        """The discriminator's loss; the generator's gradient is left in ``made``."""
+        stage.device_random.manual_seed(0)
+        losses: dict[str, torch.Tensor] = {}
+        stage._judge(
+            torch.zeros(3, 3, 32, 32), group, action, made, made_group, made_action,
+            torch.ones(3), losses,
+        ).backward()  # fmt: skip
+        return float(losses["discriminator"].detach())
+
+    made = torch.full((5, 3, 32, 32), 0.5, requires_grad=True)
+    loss = judged(made)
+    assert made.grad is not None
+    # One of the three rebuilt frames is judged at all, and of the swapped ones that of p1.
+    assert made.grad.abs().sum((1, 2, 3)).gt(0).tolist() == [True, False, False, False, True]
+    for frame in range(5):
+        brighter = torch.full((5, 3, 32, 32), 0.5)
+        brighter[frame] = 0.9
+        assert (judged(brighter.requires_grad_()) > loss) == (frame in (0, 4))
+
+
 @pytest.fixture
 def walkers(tmp_path: Path) -> ClipSet:
     """Clips of a bright square that walks along the upper half; the last frame is the wall."""

@@ -86,8 +86,9 @@ class FrameDiscriminator(nn.Module):
     map of them for its patches, which keeps hands and edges in order.
 
     The embeddings of group and action are added, and to them one of the pair: a person who
-    wears other clothes in one action cannot be told by a sum. A pair that no clip shows has
-    no such embedding, so that nothing speaks against it.
+    wears other clothes in one action cannot be told by a sum. Leave out what the first output
+    says of a pair that no clip shows (``seen``): knowing such frames as made ones alone, it
+    would call them wrong whatever they are.
 
     Args:
         size: height and width of its input, a multiple of 16.
@@ -127,9 +128,8 @@ class FrameDiscriminator(nn.Module):
             x = functional.leaky_relu(layer(x), 0.2)
             features.append(x)
         pooled = x.float().sum((2, 3))
-        pairs = self.pair(group * self.actions + action)
-        named = self.group(group) + self.action(action)
-        named = named + pairs * self.seen[group, action][:, None]
+        pair = self.pair(group * self.actions + action)
+        named = self.group(group) + self.action(action) + pair
         whole = self.whole(pooled)[:, 0].float() + (named.float() * pooled).sum(1)
         return whole, self.patches(features[2]).float(), features
 

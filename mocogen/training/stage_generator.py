@@ -352,11 +352,15 @@ class GeneratorStage(Stage):
         self, real: Tensor, group: Tensor, action: Tensor, made: Tensor, made_group: Tensor,
         made_action: Tensor, weight: Tensor, losses: dict[str, Tensor],
     ) -> Tensor:  # fmt: skip
-        """The discriminator's gradients (left in place), and the generator's terms."""
+        """The discriminator's gradients (left in place), and the generator's terms.
+
+        Frames of a pair of group and action that no clip shows are judged by their patches.
+        """
         values, n = self.values, len(real)
         size, half = values.discriminator_size, max(1, n // 3)
         # Of the rebuilt frames a third is judged, all of the swapped ones.
         judged, *labels = (torch.cat([x[:half], x[n:]]) for x in (made, made_group, made_action))
+        known = self.discriminator.seen[labels[0], labels[1]]
         draws = view_draws(n, self.device_random)
         made_draws = torch.cat([draws[:half], view_draws(len(made) - n, self.device_random)])
         real_view = discriminator_view(real, size, draws)
@@ -369,14 +373,14 @@ class GeneratorStage(Stage):
             torch.cat([group, labels[0]]),
             torch.cat([action, labels[1]]),
         )
-        against = hinge_discriminator(whole[:n], whole[n:])
+        against = hinge_discriminator(whole[:n], whole[n:].where(known, -1.0))  # no loss
         against = against + hinge_discriminator(patches[:n], patches[n:])
         losses["discriminator"] = 0.5 * against
         losses["discriminator"].backward()
 
         self.discriminator.requires_grad_(False)
         whole, patches, made_features = self.discriminator(made_view, *labels)
-        losses["adversarial"] = -whole.mean() - patches.mean()
+        losses["adversarial"] = -(whole * known).mean() - patches.mean()
         losses["features"] = feature_l1(
             [f[:half] for f in made_features], [f[:half] for f in features], weight[:half]
         )
