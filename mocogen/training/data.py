@@ -242,16 +242,16 @@ def _by_mirror(group: tuple[str, bool]) -> tuple[bool, str]:
 
 def _marked(clips: list[Clip], other_look: tuple[str, ...]) -> list[Clip]:
     """The clips, of which those named show another look."""
-    places = [clip.path if clip.path in other_look else _plain(clip.path) for clip in clips]
-    absent = [name for name in other_look if name not in places]
+    names = [{clip.path, _plain(clip.path)} for clip in clips]
+    absent = [name for name in other_look if not any(name in own for own in names)]
     if absent:
         raise UsageError(
             f"no clip {absent[0]!r} to look otherwise: give its path in the data's folder, "
             f"as {_plain(clips[0].path)}"
         )
     marked = [
-        replace(clip, other_look=place in other_look)
-        for clip, place in zip(clips, places, strict=True)
+        replace(clip, other_look=not own.isdisjoint(other_look))
+        for clip, own in zip(clips, names, strict=True)
     ]
     usual = {clip.group for clip in marked if not clip.other_look}
     for clip in marked:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from ..generator import Generator
 from .augment import discriminator_view, encoder_view, flip_where, jitter, view_draws
 from .config import GeneratorConfig
-from .content import ContentRegions, content_mapping, mapped
+from .content import ContentRegions, mapped
 from .loop import (
     Context,
     Stage,
@@ -246,8 +246,7 @@ class GeneratorStage(Stage):
         pairs = self.sampler.frames_of(frames.to(self.context.device))
         real, group = pairs.first, pairs.group
         others = torch.randint(len(self.regions.directions), (6,), generator=random)
-        mapping = content_mapping(self.context.config, self.context.clips)
-        contents = [mapped(mapping, self.regions.draw(o.expand(1), random)) for o in others]
+        contents = [self._contents(o.expand(1), 1.0, None, random)[0] for o in others]
         own = self._contents(owner, 1.0, scores, random)[0]
         with torch.no_grad(), self.context.fabric.autocast():
             code = self.encoder_average(self._view(real, group))
