@@ -24,6 +24,8 @@ from ..files import sha256
 from ..sources import ANIMATIONS, STILLS, VIDEOS, entries, images, is_frame_folder
 
 Frames = NDArray[np.uint8]
+_Contents = Callable[[Path], tuple[str, tuple[float, ...]]]
+"""From a clip to its group and its attributes."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,36 @@ def load_clips(
     if not folder.is_dir():
         raise UsageError(f"no folder {folder}: give the folder that holds the clips")
     skipped: list[str] = []
+    found = _wanted(folder, actions, skipped)
+    order = actions or tuple(sorted({action for action, _ in found} - {""}))
+    contents = _contents(folder, groups, attributes)
+    clips, decoded = _decoded(folder, found, size, fit, min_frames, memory_mb, contents, skipped)
+    if len(clips) < 2:
+        if clips:
+            raise MocogenError(
+                f"only one clip of {folder} can be used ({clips[0].path}): training needs at "
+                "least two" + _reasons(skipped)
+            )
+        raise MocogenError(_nothing(folder, skipped))
+    gone = [name for name in order if name not in {clip.action for clip in clips}]
+    if gone:
+        raise MocogenError(f"no clip of action {gone[0]!r} can be used" + _reasons(skipped))
+    if light == "match":
+        _match_light(clips, decoded)
+    clips = _marked(clips, other_look)
+    if mirror:
+        clips += [replace(clip, mirrored=True) for clip in clips]
+    usual, others = (
+        tuple(
+            sorted({(c.group, c.mirrored) for c in clips if c.other_look == other}, key=_by_mirror)
+        )
+        for other in (False, True)
+    )
+    return ClipSet(np.concatenate(decoded), clips, order, usual, skipped, others)
+
+
+def _wanted(folder: Path, actions: tuple[str, ...], skipped: list[str]) -> list[tuple[str, Path]]:
+    """Pairs of action and clip, sorted by path, of ``actions`` or of all of them."""
     found = list(_find(folder, skipped))
     if not found:
         raise MocogenError(_nothing(folder, skipped))
@@ -174,13 +206,17 @@ def load_clips(
         raise MocogenError(
             f"{loose} lies beside the action folders: put every clip into the folder of its action"
         )
-    if actions:
-        absent = [name for name in actions if name not in known]
-        if absent:
-            raise UsageError(f"no folder for action {absent[0]!r}: there are {', '.join(known)}")
-        found = [(action, path) for action, path in found if action in actions]
-    names = _contents(folder, groups, attributes)
+    absent = [name for name in actions if name not in known]
+    if absent:
+        raise UsageError(f"no folder for action {absent[0]!r}: there are {', '.join(known)}")
+    return [(action, path) for action, path in found if not actions or action in actions]
 
+
+def _decoded(
+    folder: Path, found: list[tuple[str, Path]], size: int, fit: str, min_frames: int,
+    memory_mb: int, contents: _Contents, skipped: list[str],
+) -> tuple[list[Clip], list[Frames]]:  # fmt: skip
+    """The clips that can be used, and their frames; the others are named in ``skipped``."""
     clips: list[Clip] = []
     decoded: list[Frames] = []
     bound, count = memory_mb * 2**20 // (size * size * 3), 0
@@ -188,6 +224,9 @@ def load_clips(
         relative = path.relative_to(folder).as_posix()
         try:
             frames = _read(path, size, fit, bound - count)
+            if len(frames) < min_frames:
+                raise MocogenError(f"only {len(frames)} frames, at least {min_frames} needed")
+            group, numbers = contents(path)
         except _TooMuchError:
             raise MocogenError(
                 f"the decoded clips need more than {memory_mb} MiB of memory: raise "
@@ -200,40 +239,11 @@ def load_clips(
             reason = (str(error) or type(error).__name__).splitlines()[0]
             skipped.append(f"{relative}: cannot be read ({reason[:120]})")
             continue
-        if len(frames) < min_frames:
-            skipped.append(f"{relative}: only {len(frames)} frames, at least {min_frames} needed")
-            continue
-        try:
-            group, numbers = names(path)
-        except MocogenError as error:
-            skipped.append(f"{relative}: {error}")
-            continue
         digest = _hash(path)
         clips.append(Clip(count, len(frames), action, group, False, relative, digest, numbers))
         decoded.append(frames)
         count += len(frames)
-    if len(clips) < 2:
-        if clips:
-            raise MocogenError(
-                f"only one clip of {folder} can be used ({clips[0].path}): training needs at "
-                "least two" + _reasons(skipped)
-            )
-        raise MocogenError(_nothing(folder, skipped))
-    if light == "match":
-        _match_light(clips, decoded)
-    clips = _marked(clips, other_look)
-    if mirror:
-        clips += [replace(clip, mirrored=True) for clip in clips]
-    all_groups, others = (
-        sorted({(c.group, c.mirrored) for c in clips if c.other_look == other}, key=_by_mirror)
-        for other in (False, True)
-    )
-    used = {clip.action for clip in clips}
-    order = actions or tuple(name for name in known if name)
-    gone = [name for name in order if name not in used]
-    if gone:
-        raise MocogenError(f"no clip of action {gone[0]!r} can be used" + _reasons(skipped))
-    return ClipSet(np.concatenate(decoded), clips, order, tuple(all_groups), skipped, tuple(others))
+    return clips, decoded
 
 
 def _by_mirror(group: tuple[str, bool]) -> tuple[bool, str]:
@@ -366,9 +376,7 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _contents(
-    folder: Path, groups: str, attributes: tuple[str, ...]
-) -> Callable[[Path], tuple[str, tuple[float, ...]]]:
+def _contents(folder: Path, groups: str, attributes: tuple[str, ...]) -> _Contents:
     """What tells a clip's group and its attributes.
 
     Raises:
