@@ -145,6 +145,10 @@ def test_another_look_is_a_group_that_comes_after(tmp_path: Path) -> None:
     assert sampler.person.tolist() == [0, 1, 0, 1, 0, 0]
     assert sampler.mirrored.tolist() == [False, False, True, True, False, True]
     assert sampler.seen.tolist()[::4] == [[True, True, False], [False, False, True]]
+    random = torch.Generator().manual_seed(0)
+    assert set(sampler.draw_pairs(64, random)[1].tolist()) == {0, 1, 2, 3, 4, 5}
+    group = sampler.draw_clips(64, 4, 1, random)[1]
+    assert set(group.tolist()) == {0, 1, 2, 3}, "no content of the prior has another look"
 
 
 @pytest.mark.parametrize(

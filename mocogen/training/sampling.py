@@ -54,6 +54,8 @@ class FrameSampler:
             pairs.setdefault((group, action), []).append(k)
         self.pairs = sorted(pairs)
         self.members = [pairs[pair] for pair in self.pairs]
+        # Pairs are sorted, so those of other looks, numbered after the groups, come last.
+        self.usual = sum(group < len(clips.groups) for group, _ in self.pairs)
         self.starts = [clip.start for clip in clips.clips]
         self.lengths = [clip.length for clip in clips.clips]
         self.scores = torch.from_numpy(clips.scores())
@@ -75,7 +77,7 @@ class FrameSampler:
         """Two frames of every clip drawn, anywhere in it: what :meth:`frames_of` takes, (5, n), and
         of what the contents are made, the groups (n,) and attributes (n, attributes). All are
         on the CPU."""
-        clips, picks = self._pick(n, 2, random)
+        clips, picks = self._pick(n, 2, len(self.pairs), random)
         rows = [
             [self.starts[clip] + int(pick[k] * self.lengths[clip]) for k in range(2)]
             for clip, pick in zip(clips, picks, strict=True)
@@ -97,9 +99,10 @@ class FrameSampler:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Windows of ``length`` frames, every ``skip``-th: (n, length, 3, size, size).
 
-        A clip that is too short for the window plays back and forth.
+        A clip that is too short for the window plays back and forth. Clips in another look are
+        left out: contents from the prior do not have it.
         """
-        clips, picks = self._pick(n, 1, random)
+        clips, picks = self._pick(n, 1, self.usual, random)
         rows = []
         for clip, (pick,) in zip(clips, picks, strict=True):
             room = max(0, self.lengths[clip] - 1 - (length - 1) * skip)
@@ -114,12 +117,12 @@ class FrameSampler:
         return frames.unflatten(0, (n, length)), group, action
 
     def _pick(
-        self, n: int, each: int, random: torch.Generator
+        self, n: int, each: int, pairs: int, random: torch.Generator
     ) -> tuple[list[int], list[list[float]]]:
-        """Clips, by pairs of group and action, and ``each`` uniform numbers for every one."""
+        """Clips, by the first so many ``pairs``, and ``each`` uniform numbers for every one."""
         clips, rest = [], []
         for pair_pick, clip_pick, *more in torch.rand(n, 2 + each, generator=random).tolist():
-            members = self.members[int(pair_pick * len(self.pairs))]
+            members = self.members[int(pair_pick * pairs)]
             clips.append(members[int(clip_pick * len(members))])
             rest.append(more)
         return clips, rest
