@@ -493,6 +493,15 @@ def test_frozen_norms_are_the_checkpoints(clip_folder: Path, tmp_path: Path) -> 
         assert same == (stages == "motion")
 
 
+def test_norms_freeze_when_they_have_seen_enough(clip_folder: Path, tmp_path: Path) -> None:
+    frozen = []
+    for count in (48, 51):
+        config = tiny("run.stages=generator", "generator.norm_freeze=0", f"generator.steps={count}")
+        train(clip_folder, tmp_path / "run", config, "cpu", resume=count > 48)
+        frozen.append(loop.read_state(tmp_path / "run/state-generator.pt")["extra"]["norms_frozen"])
+    assert frozen == [False, True]
+
+
 def test_only_what_does_not_move_has_to_stay() -> None:
     a, b = torch.zeros(1, 3, 96, 96), torch.zeros(1, 3, 96, 96)
     b[..., :24, :24] = 0.8  # moves: an arm, say

@@ -140,7 +140,8 @@ class GeneratorConfig:
             the one does whose motion it has. For bright shapes on black.
         norm_freeze: the fraction from which on batch norm takes no longer a batch's own
             statistics, but those of the training so far: the generator keeps the ones that it
-            has then, the encoder's go on following. 1 for never. They need some 50 steps before.
+            has then, the encoder's go on following. 1 for never. Not before they have seen 50
+            steps.
     """
 
     steps: int

@@ -53,6 +53,9 @@ from .sheets import grid
 
 Module = TypeVar("Module", bound=nn.Module)
 
+SETTLING = 50
+"""Batches that running statistics follow, at a momentum of 0.1, before they can be relied on."""
+
 
 @dataclass(frozen=True)
 class Swapped:
@@ -144,7 +147,7 @@ class GeneratorStage(Stage):
         values = self.values
         judged = progress >= values.discriminator_start
         frozen = progress >= values.encoder_freeze
-        self._freeze_norms(progress >= values.norm_freeze)
+        self._freeze_norms(progress >= values.norm_freeze and self._settled())
         self._set_rates(progress, judged)
         return self.recorder(
             (judged, frozen, self.generator.training),
@@ -277,6 +280,14 @@ class GeneratorStage(Stage):
                     buffer.copy_(fabric.all_reduce(buffer, reduce_op="mean"))  # type: ignore[arg-type]
         self.encoder.settled = freeze
         self.generator.train(not freeze)
+
+    def _settled(self) -> bool:
+        """Whether the generator's statistics can be relied on, or are already."""
+        if not self.generator.training:
+            return True
+        norm = next(m for m in self.generator.modules() if isinstance(m, nn.BatchNorm2d))
+        followed = norm.num_batches_tracked
+        return followed is not None and int(followed) >= SETTLING
 
     def _set_rates(self, progress: float, judged: bool) -> None:
         values = self.values
