@@ -13,7 +13,9 @@ model's size.
 Action right: the share of clips in which the action classifier names the action asked for.
 One person: the mean share of a clip's frames in which the person classifier names the clip's
 most frequent person. Both classifiers (``mocogen.evaluation.classifiers``) know real clips
-alone; "real" is their own figure on real clips that they did not know.
+alone, in the light in which the model was shown them (its ``data.light``): else the person
+classifier goes by the light on the wall. "real" is their own figure on real clips that they
+did not know.
 
 Coverage: clips by person and action as the classifiers see them. With 64 clips an action
 chance alone breaks the bound more often than not, so judge it with --clips 256 --long 64.
@@ -103,32 +105,47 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Real:
-    """The real clips: at 64x64 to compare and to learn from, and at the model's size."""
+    """The real clips at 64x64.
+
+    Attributes:
+        clips: what the classifiers learn from, in the light in which the model knows them.
+        first: the first frame of every clip and its action, as filmed.
+        looks: the clips' figures, as filmed, by action.
+    """
 
     clips: list[RealClip]
+    first: list[tuple[str, Frames]]
     looks: dict[str, list[Look]]
 
     def first_frames(self, action: str | None = None) -> Frames:
         """Of the clips of an action, or of all, and of their mirror images."""
-        found = [c.frames[0] for c in self.clips if action in (None, c.action)]
+        found = [frame for name, frame in self.first if action in (None, name)]
         return np.stack([*found, *(frame[:, ::-1] for frame in found)])
 
 
-def read_real(folder: Path, actions: tuple[str, ...], size: int) -> Real:
-    """Read and measure the real clips."""
+def read_real(folder: Path, actions: tuple[str, ...], size: int, light: str = "keep") -> Real:
+    """Read and measure the real clips.
+
+    Args:
+        size: of the model's frames.
+        light: what the model was trained with (``data.light``).
+    """
     from mocogen.evaluation import scores
     from mocogen.evaluation.classifiers import RealClip
     from mocogen.training.data import load_clips
 
     small = load_clips(folder, scores.SIZE, actions)
+    taught = load_clips(folder, scores.SIZE, actions, light=light)
     large = load_clips(folder, size, actions)
     clips: list[RealClip] = []
+    first: list[tuple[str, Frames]] = []
     looks: dict[str, list[Look]] = {action: [] for action in actions}
     for clip in small.clips:
         where = slice(clip.start, clip.start + clip.length)
-        clips.append(RealClip(small.frames[where], clip.action, clip.group))
+        clips.append(RealClip(taught.frames[where], clip.action, clip.group))
+        first.append((clip.action, small.frames[clip.start]))
         looks[clip.action].append(scores.look(small.frames[where], large.frames[where]))
-    return Real(clips, looks)
+    return Real(clips, first, looks)
 
 
 def sample_action(
@@ -312,7 +329,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             f"{scores.SIZE}x{scores.SIZE} are needed"
         )
     say = _clock(started)
-    real = read_real(options.data, actions, model.spec.image_size)
+    light = model.spec.training.get("config", {}).get("data", {}).get("light", "keep")
+    real = read_real(options.data, actions, model.spec.image_size, light)
     people = tuple(sorted({clip.person for clip in real.clips}))
     pairs = read_pairs(options.left_out, people, actions) if options.left_out else []
     say(f"{len(real.clips)} real clips of {len(people)} people; training the classifiers")

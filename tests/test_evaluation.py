@@ -325,6 +325,21 @@ def test_real_people_and_actions_are_recognised(data: Path) -> None:
     assert all(look.motion_energy > 0.3 and look.sharpness > 2 for look in looks)
 
 
+def test_classifiers_learn_in_the_light_that_the_model_knows(tmp_path: Path) -> None:
+    for action, level in {"a": 100, "b": 104, "jump": 180}.items():
+        for person in ("x", "y"):
+            frame = np.full((64, 64, 3), level, np.uint8)
+            frame[20:, 28:36] = level // 4
+            (tmp_path / action).mkdir(exist_ok=True)
+            strip = np.concatenate([frame] * 16, axis=1)
+            Image.fromarray(strip).save(tmp_path / action / f"{person}.png")
+    for light, taught in (("keep", {100, 104, 180}), ("match", {104})):
+        real = quality.read_real(tmp_path, ("a", "b", "jump"), 96, light)
+        assert {int(clip.frames[0, 0, 0, 0]) for clip in real.clips} == taught
+        assert {int(frame[0, 0, 0]) for _, frame in real.first} == {100, 104, 180}, "as filmed"
+        assert len(real.first_frames("jump")) == 4
+
+
 def test_whole_clips_are_those_of_the_model(tiny: Path) -> None:
     model = mocogen.load(tiny, "cpu")
     requests = [model.clip(seed, frames) for seed, frames in ((0, 5), (1, 33), (2, 2))]
