@@ -4,10 +4,11 @@ After Tulyakov et al. 2018, section 4: circles and squares of varying size and c
 which some move from left to right and the others from top to bottom, along Bezier curves;
 4,000 clips of 16 frames of 64x64. The paper leaves the rest open, and here it is so: the
 ground is black, the brightest colour channel of a shape is at least 128, its radius (half a
-square's side) is 5 to 10 of 64 pixels, it never leaves the frame, and its edge is hard, so
-that its colour is the same in every pixel and frame.
+square's side) is 5 to 10 of 64 pixels, its middle keeps 11 from the edges of the frame, and its
+edge is hard, so that its colour is the same in every pixel and frame. Large and small shapes
+take the same paths: the movement says nothing of what moves, as MoCoGAN assumes.
 
-In longer clips the shape bounces off the edge that it has reached and crosses back, along a
+In longer clips the shape turns at the side that it has reached and crosses back, along a
 new curve that goes on where and as the last one ended.
 
 Clip ``k`` of a seed depends on the seed and ``k`` alone, on every machine and however many
@@ -34,7 +35,10 @@ ACTIONS = ("horizontal", "vertical")
 
 SHAPES = ("circle", "square")
 CROSSING = 15
-"""Steps from one edge to the other: the first of 16 frames is at one, the last at the other."""
+"""Steps from one side to the other: the first of 16 frames is at one, the last at the other."""
+
+MARGIN = 11 / 64
+"""From the edge of the frame to the nearest that a shape's middle comes to it, in frame widths."""
 
 LISTING = "clips.csv"
 
@@ -78,20 +82,19 @@ def make(seed: int, index: int, frames: int = 16) -> ShapeClip:
     radius = (5 + 5 * uniform[1]) / 64
     channels = uniform[2:5] / uniform[2:5].max() * (128 + 127 * uniform[5])
     red, green, blue = (int(value) for value in channels.round())
-    along, aside = _path(frames, radius, uniform[8:].reshape(curves, 8))
+    along, aside = _path(frames, uniform[8:].reshape(curves, 8))
     action = ACTIONS[index % 2]
     path = np.stack([along, aside] if action == "horizontal" else [aside, along], axis=1)
     return ShapeClip(action, shape, (red, green, blue), radius, path)
 
 
 def _path(
-    frames: int, radius: float, uniform: NDArray[np.float64]
+    frames: int, uniform: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Positions along and across the direction of movement, one cubic Bezier curve a crossing.
 
-    Control points lie between ``radius`` and ``1 - radius``, and so does the curve.
+    Control points lie between ``MARGIN`` and ``1 - MARGIN``, and so does the curve.
     """
-    low, span = radius, 1 - 2 * radius
     along: list[NDArray[np.float64]] = []
     aside: list[NDArray[np.float64]] = []
     last = uniform[0, :4].copy()
@@ -100,7 +103,7 @@ def _path(
         inner = (1 + row[4] - 0.5) / 3, (2 + row[5] - 0.5) / 3
         onward = np.array([0.0, *inner, 1.0])
         if k:
-            # The same place, and the same speed as far as the frame allows.
+            # The same place, and the same speed as far as the margin allows.
             last = np.array([last[3], np.clip(2 * last[3] - last[2], 0, 1), row[2], row[3]])
         along.append(_bezier(onward if k % 2 == 0 else 1 - onward))
         aside.append(_bezier(last))
@@ -108,7 +111,8 @@ def _path(
     joined = [
         np.concatenate([*(p[:-1] for p in parts), parts[-1][-1:]]) for parts in (along, aside)
     ]
-    return low + span * joined[0][:frames], low + span * joined[1][:frames]
+    span = 1 - 2 * MARGIN
+    return MARGIN + span * joined[0][:frames], MARGIN + span * joined[1][:frames]
 
 
 def _bezier(points: NDArray[np.float64]) -> NDArray[np.float64]:
