@@ -3,10 +3,11 @@
 After Tulyakov et al. 2018, section 4: circles and squares of varying size and colour, of
 which some move from left to right and the others from top to bottom, along Bezier curves;
 4,000 clips of 16 frames of 64x64. The paper leaves the rest open, and here it is so: the
-ground is black, the brightest colour channel of a shape is at least 128, its radius (half a
-square's side) is 5 to 10 of 64 pixels, its middle keeps 11 from the edges of the frame, and its
-edge is hard, so that its colour is the same in every pixel and frame. Large and small shapes
-take the same paths: the movement says nothing of what moves, as MoCoGAN assumes.
+ground is black, red, green and blue of a shape are 48 to 255 each, its radius (half a square's
+side) is 5 to 10 of 64 pixels, its middle keeps 11 from the edges of the frame, and its edge is
+hard, so that its colour is the same in every pixel and frame. No choice depends on another, so
+that a model that draws content and motion apart, and the numbers of a content apart, draws
+nothing whose like the clips do not have: a large shape takes the paths of a small one.
 
 In longer clips the shape turns at the side that it has reached and crosses back, along a
 new curve that goes on where and as the last one ended.
@@ -36,6 +37,9 @@ ACTIONS = ("horizontal", "vertical")
 SHAPES = ("circle", "square")
 CROSSING = 15
 """Steps from one side to the other: the first of 16 frames is at one, the last at the other."""
+
+DARKEST = 48
+"""Of each colour channel, of 255."""
 
 MARGIN = 11 / 64
 """From the edge of the frame to the nearest that a shape's middle comes to it, in frame widths."""
@@ -74,13 +78,13 @@ class ShapeClip:
 def make(seed: int, index: int, frames: int = 16) -> ShapeClip:
     """Clip ``index`` of a seed. One with more frames begins with those of a shorter one."""
     curves = -(-max(frames - 1, 1) // CROSSING)
-    # Philox yields four words at a time; shape, radius and colour take six of the first eight.
+    # Philox yields four words at a time; shape, radius and colour take five of the first eight.
     key = np.array([seed, index], np.uint64)
     raw = np.asarray(np.random.Philox(key=key).random_raw(8 + 8 * curves))
     uniform = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
     shape = SHAPES[int(uniform[0] * 2)]
     radius = (5 + 5 * uniform[1]) / 64
-    channels = uniform[2:5] / uniform[2:5].max() * (128 + 127 * uniform[5])
+    channels = DARKEST + (255 - DARKEST) * uniform[2:5]
     red, green, blue = (int(value) for value in channels.round())
     along, aside = _path(frames, uniform[8:].reshape(curves, 8))
     action = ACTIONS[index % 2]
