@@ -77,7 +77,8 @@ def test_what_is_complete_when_interrupted_is_listed(cluster: Any, tiny: Path, t
         assert time.time() < deadline
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
-    assert running.wait(timeout=60) == 130
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
     lines = (tmp_path / "x" / "manifest.jsonl").read_text().splitlines()
     made = sorted(file.name for file in (tmp_path / "x").glob("[0-9]*.gif"))
     assert sorted(json.loads(line)["file"] for line in lines) == made
