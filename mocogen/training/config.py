@@ -66,7 +66,7 @@ class DataConfig:
         memory_mb: bound on the decoded frames in memory.
         light: "match" brings all clips of a group into one light, "keep" does not.
         other_look: clips (ACTION/NAME) in which somebody looks otherwise than in the rest, in
-            other clothes say. They teach their motion; no content of the prior has their look.
+            other clothes say. They teach their motion; no content of the prior is shown with it.
         fps: frames a second that the checkpoint states.
         name: what the checkpoint calls the data; empty for the folder's name.
         license: what the checkpoint states as the terms of the weights.
