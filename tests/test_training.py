@@ -389,30 +389,6 @@ def test_a_pair_that_no_clip_shows_is_not_judged_as_a_whole(
         assert (judged(brighter.requires_grad_()) > loss) == (frame in (0, 4))
 
 
-def test_lent_codes_get_further_noise_and_what_is_to_be_found_does_not(
-    clip_folder: Path, tmp_path: Path
-) -> None:
-    config = tiny("generator.code_noise=0", "generator.swap_noise=0.2", "generator.swapped=16")
-    clips, fabric = clips_of(clip_folder, config), Fabric(accelerator="cpu", devices=1)
-    stage = GeneratorStage(loop.Context(config, clips, fabric, tmp_path))
-    stage.local_swapped = 800
-    frames, group, _ = stage.sampler.draw_pairs(400, stage.random)
-    pairs = stage.sampler.frames_of(frames)
-    code = torch.zeros(400, config.model.motion)
-    drawn = {
-        "other": torch.zeros(400, dtype=torch.long),
-        "other_content": torch.ones(400, config.model.content),
-        "other_weight": torch.ones(400),
-    }
-    swapped = stage._swap(code, pairs.second, group, pairs.action, drawn)
-    assert torch.equal(swapped.code[:400], code)
-    noise = swapped.latent[:, : config.model.motion] - swapped.code
-    assert float(noise.std()) == pytest.approx(0.2, rel=0.1)
-    assert float(noise.mean()) == pytest.approx(0.0, abs=0.02)
-    content = swapped.latent[:, config.model.motion :]
-    assert torch.equal(content, drawn["other_content"].repeat(2, 1))
-
-
 @pytest.fixture
 def walkers(tmp_path: Path) -> ClipSet:
     """Clips of a bright square that walks along the upper half; the last frame is the wall."""

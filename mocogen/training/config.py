@@ -123,9 +123,6 @@ class GeneratorConfig:
         margin_start, margin_end: lead of a content's group over the second from which a
             frame's losses count fully, at the start of the stage and at its end.
         code_noise: deviation of the noise that is added to motion codes.
-        swap_noise: the same of the noise that comes on top where a code is lent to another
-            content: codes from the motion network lie further from those of frames than
-            ``code_noise`` reaches.
         encoder_width, encoder_freeze: channels of the motion encoder's first layer, and the
             fraction after which it no longer changes.
         encoder_shift: how far its frames are moved and scaled at random, as a share of their
@@ -184,7 +181,6 @@ class GeneratorConfig:
     push_blend: float = 0.05
     tint: float = 0.0
     norm_freeze: float = 1.0
-    swap_noise: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ class Swapped:
 
     Attributes:
         group, action: (n,), of the content and of the motion.
-        code: (n, motion), what the encoder must find again.
-        latent: (n, motion + content), what the generator takes: codes with more noise.
+        code: (n, motion).
+        latent: (n, motion + content), what the generator takes.
         weight: (n,), how clearly the content belongs to its group.
     """
 
@@ -348,10 +348,7 @@ class GeneratorStage(Stage):
         with torch.no_grad():
             later = self.encoder_average(self._view(second[:n], group[:n]))
         codes = torch.cat([code[:n], self._noisy(later)])
-        made_from = codes
-        if self.values.swap_noise:
-            made_from = codes + self.values.swap_noise * self.normals(*codes.shape)
-        latent = torch.cat([made_from, drawn["other_content"].repeat(2, 1)], 1)
+        latent = torch.cat([codes, drawn["other_content"].repeat(2, 1)], 1)
         other, weight = drawn["other"].repeat(2), drawn["other_weight"].repeat(2)
         return Swapped(other, action[:n].repeat(2), codes, latent, weight)
 
