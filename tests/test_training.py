@@ -232,6 +232,22 @@ def test_plain_mocogan(clip_folder: Path, tmp_path: Path) -> None:
     assert np.isfinite(load(path, "cpu").sample(frames=3, seed=0)).all()
 
 
+def test_frames_are_held_against_the_nearest_real_ones(clip_folder: Path, tmp_path: Path) -> None:
+    from benchmarks import nearest_frames
+
+    random = np.random.default_rng(0)
+    real = nearest_frames.rows(random.integers(0, 200, (4, 32, 32, 3)).astype(np.uint8))
+    assert real.shape == (4, 3, 16, 16)
+    made = torch.cat([real[2:3], real[1:2].flip(3), real[:1] + 10])
+    found = nearest_frames.nearest(made, real).tolist()
+    assert found == pytest.approx([0, 0, 10], abs=0.05)
+    written = train(clip_folder, tmp_path, tiny("run.stages=generator,motion"), "cpu")
+    measured = nearest_frames.measure(load(str(written), "cpu"), clip_folder)
+    frames = nearest_frames.SEEDS * nearest_frames.FRAMES // nearest_frames.EVERY
+    assert {action: len(apart) for action, apart in measured.items()} == {"a": frames, "b": frames}
+    assert all(float(apart.min()) > 0 for apart in measured.values())
+
+
 def test_codes_are_held_against_those_of_the_clips(clip_folder: Path, tmp_path: Path) -> None:
     from benchmarks import motion_codes
 
