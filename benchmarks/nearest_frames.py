@@ -57,7 +57,7 @@ def measure(model: mocogen.Model, data: Path) -> dict[str, Tensor]:
         raise MocogenError(f"{model.spec.name} does not say what it was trained on")
     clips = clips_of(data, from_dict(recorded))
     found = {}
-    for index, action in enumerate(clips.actions):
+    for index, action in enumerate(clips.actions or (None,)):
         real = [
             rows(clips.frames[clip.start : clip.start + clip.length])
             for clip in clips.clips
@@ -65,7 +65,7 @@ def measure(model: mocogen.Model, data: Path) -> dict[str, Tensor]:
         ]
         requests = [model.clip(seed, FRAMES, action=action) for seed in range(SEEDS)]
         made = [rows(frames[::EVERY].copy()) for _, frames in whole_clips(model, requests)]
-        found[action] = nearest(torch.cat(made), torch.cat(real))
+        found[action or "all"] = nearest(torch.cat(made), torch.cat(real))
     return found
 
 
