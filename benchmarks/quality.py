@@ -135,7 +135,8 @@ def read_real(folder: Path, actions: tuple[str, ...], size: int, light: str = "k
     from mocogen.training.data import load_clips
 
     small = load_clips(folder, scores.SIZE, actions)
-    taught = load_clips(folder, scores.SIZE, actions, light=light)
+    as_filmed = light == "keep"
+    taught = small if as_filmed else load_clips(folder, scores.SIZE, actions, light=light)
     large = load_clips(folder, size, actions)
     clips: list[RealClip] = []
     first: list[tuple[str, Frames]] = []
