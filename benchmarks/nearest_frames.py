@@ -18,13 +18,12 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 import mocogen
 from mocogen.errors import MocogenError
+from mocogen.evaluation.measures import Frames, reduce
 from mocogen.evaluation.scores import whole_clips
 from mocogen.training.config import from_dict
 from mocogen.training.run import clips_of
@@ -35,14 +34,14 @@ SEEDS, FRAMES, EVERY = 40, 48, 4
 SHARES = (0.5, 0.9, 0.99)
 
 
-def rows(frames: np.ndarray) -> Tensor:
-    """Frames (n, size, size, 3), 0 to 255, averaged over 2x2 pixels: (n, 3, size/2, size/2)."""
-    return functional.avg_pool2d(torch.from_numpy(frames).permute(0, 3, 1, 2).float(), 2)
+def reduced(frames: Frames) -> Tensor:
+    """Frames (n, size, size, 3), 0 to 255, averaged over 2x2 pixels."""
+    return torch.from_numpy(reduce(frames, frames.shape[1] // 2)).float()
 
 
 def nearest(made: Tensor, real: Tensor) -> Tensor:
-    """Of frames (n, 3, h, w), the distance to the nearest of (m, 3, h, w) or its mirror image."""
-    both = torch.cat([real, real.flip(3)]).flatten(1)
+    """Of frames (n, h, w, 3), the distance to the nearest of (m, h, w, 3) or its mirror image."""
+    both = torch.cat([real, real.flip(2)]).flatten(1)
     return torch.cdist(made.flatten(1), both).min(1).values / both.shape[1] ** 0.5
 
 
@@ -59,12 +58,12 @@ def measure(model: mocogen.Model, data: Path) -> dict[str, Tensor]:
     found = {}
     for index, action in enumerate(clips.actions or (None,)):
         real = [
-            rows(clips.frames[clip.start : clip.start + clip.length])
+            reduced(clips.frames[clip.start : clip.start + clip.length])
             for clip in clips.clips
             if clips.action_index(clip) == index
         ]
         requests = [model.clip(seed, FRAMES, action=action) for seed in range(SEEDS)]
-        made = [rows(frames[::EVERY].copy()) for _, frames in whole_clips(model, requests)]
+        made = [reduced(frames[::EVERY].copy()) for _, frames in whole_clips(model, requests)]
         found[action or "all"] = nearest(torch.cat(made), torch.cat(real))
     return found
 

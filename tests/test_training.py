@@ -236,9 +236,9 @@ def test_frames_are_held_against_the_nearest_real_ones(clip_folder: Path, tmp_pa
     from benchmarks import nearest_frames
 
     random = np.random.default_rng(0)
-    real = nearest_frames.rows(random.integers(0, 200, (4, 32, 32, 3)).astype(np.uint8))
-    assert real.shape == (4, 3, 16, 16)
-    made = torch.cat([real[2:3], real[1:2].flip(3), real[:1] + 10])
+    real = nearest_frames.reduced(random.integers(0, 200, (4, 32, 32, 3)).astype(np.uint8))
+    assert real.shape == (4, 16, 16, 3)
+    made = torch.cat([real[2:3], real[1:2].flip(2), real[:1] + 10])
     found = nearest_frames.nearest(made, real).tolist()
     assert found == pytest.approx([0, 0, 10], abs=0.05)
     written = train(clip_folder, tmp_path, tiny("run.stages=generator,motion"), "cpu")
