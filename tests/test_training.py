@@ -238,13 +238,22 @@ def test_frames_are_held_against_the_nearest_real_ones(clip_folder: Path, tmp_pa
     random = np.random.default_rng(0)
     real = nearest_frames.reduced(random.integers(0, 200, (4, 32, 32, 3)).astype(np.uint8))
     assert real.shape == (4, 16, 16, 3)
-    made = torch.cat([real[2:3], real[1:2].flip(2), real[:1] + 10])
-    found = nearest_frames.nearest(made, real).tolist()
-    assert found == pytest.approx([0, 0, 10], abs=0.05)
+    speck = real[3:].clone()
+    speck[:, 4:6, 4:6] += 64  # 4 of 256 pixels, and of the 16 of a square
+    made = torch.cat([real[2:3], real[1:2].flip(2), real[:1] + 10, speck])
+    whole, squares = nearest_frames.nearest(made, real)
+    assert whole.tolist() == pytest.approx([0, 0, 10, 8], abs=0.05)
+    assert squares.tolist() == pytest.approx([0, 0, 10, 32], abs=0.05)
+    clip, moment = torch.tensor([0] * 8 + [1] * 22), torch.tensor([*range(8), *range(22)])
+    steps = moment.float()[:, None, None, None].expand(30, 16, 16, 3)
+    theirs = nearest_frames.RealFrames(steps + 100 * clip[:, None, None, None], clip, moment)
+    # All of the short clip is too near to itself, and the long one's nearest are 9 frames away.
+    assert theirs.to_itself()[0].tolist() == pytest.approx([100, 93, 9, 9, 9], abs=0.05)
     written = train(clip_folder, tmp_path, tiny("run.stages=generator,motion"), "cpu")
     measured = nearest_frames.measure(load(str(written), "cpu"), clip_folder)
+    assert list(measured) == ["a", "a, real", "b", "b, real"]
     frames = nearest_frames.SEEDS * nearest_frames.FRAMES // nearest_frames.EVERY
-    assert {action: len(apart) for action, apart in measured.items()} == {"a": frames, "b": frames}
+    assert measured["a"].shape == measured["b"].shape == (2, frames)
     assert all(float(apart.min()) > 0 for apart in measured.values())
 
 
