@@ -24,9 +24,12 @@ from mocogen.synthesis import load
 from mocogen.training import loop
 from mocogen.training.config import TrainConfig, load_config
 from mocogen.training.content import ContentRegions
+from mocogen.training.counterparts import Counterparts
 from mocogen.training.data import ClipSet, load_clips
 from mocogen.training.losses import (
+    cells_l1,
     edge_l1,
+    regard_for_errors,
     regard_for_movement,
     restlessness,
     shared,
@@ -461,6 +464,75 @@ def test_an_error_counts_more_where_the_clip_moves() -> None:
     whole = torch.ones(1)
     for loss in (weighted_l1, weighted_l2, edge_l1):
         assert loss(missed, real, whole, regard) > 4.9 * loss(elsewhere, real, whole, regard)
+
+
+def test_cells_have_a_colour_and_no_texture() -> None:
+    real = torch.zeros(1, 3, 96, 96)
+    real[..., ::2] = 1.0
+    whole, even = torch.ones(1), torch.ones(1, 1, 96, 96)
+    assert weighted_l1(real.roll(1, 3), real, whole, even) == 1
+    assert cells_l1(real.roll(1, 3), real, whole, even) == 0
+    assert cells_l1(real + 0.5, real, whole, even) == 0.5
+
+
+def test_frames_with_large_errors_count_more() -> None:
+    real, even = torch.zeros(3, 3, 8, 8), torch.ones(3, 1, 8, 8)
+    made = real + torch.tensor([0.1, 0.2, 0.3])[:, None, None, None]
+    torch.testing.assert_close(regard_for_errors(made, real, even, 0.0), torch.ones(3))
+    torch.testing.assert_close(
+        regard_for_errors(made, real, even, 1.0), torch.tensor([0.5, 1.0, 1.5])
+    )
+    exact = regard_for_errors(real, real, even, 1.0)
+    assert torch.equal(exact, torch.zeros(3))
+
+
+class Whole(torch.nn.Module):
+    """An encoder that keeps all that it sees."""
+
+    def forward(self, view: torch.Tensor) -> torch.Tensor:
+        return view.flatten(1)
+
+
+def test_a_counterpart_is_the_nearest_frame_of_ones_own(clip_folder: Path) -> None:
+    clips = clips_of(clip_folder, tiny("data.other_look=b/p0"))
+    sampler = FrameSampler(clips, torch.device("cpu"))
+    codes = Counterparts(sampler, Whole())  # type: ignore[arg-type]
+    spans = {
+        clip.path: torch.arange(clip.start, clip.start + clip.length)
+        for clip in clips.clips
+        if not clip.mirrored
+    }
+    own = spans["a/p1.png"]
+    images = sampler.upright(own)
+    for group in range(4):  # p0, p1, and the same mirrored
+        groups, action = torch.full((10,), group), torch.zeros(10, dtype=torch.long)
+        found, mean, shown = codes.of(codes.codes[own], groups, action)
+        assert bool(shown.all())
+        if sampler.mirrored[group]:
+            found, mean = found.flip(3), mean.flip(3)
+        person = clips.groups[group][0]
+        theirs = spans[f"a/{person}.png"]
+        nearest = torch.cdist(codes.codes[own], codes.codes[theirs]).argmin(1)
+        assert torch.equal(found, sampler.upright(theirs[nearest]))
+        assert torch.equal(found, images) == (person == "p1")
+        average = sampler.upright(theirs).mean(0).expand_as(mean)
+        torch.testing.assert_close(mean, average, atol=0.005, rtol=0)
+    # What p0 does in b alone shows another look: no content of the prior has it.
+    both, second = torch.tensor([0, 1]), torch.tensor([1, 1])
+    assert codes.of(codes.codes[own[:2]], both, second)[2].tolist() == [False, True]
+
+
+def test_counterparts_count_from_where_the_encoder_is_frozen(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    config = tiny(
+        "run.stages=generator", "generator.counterpart=5", "generator.hard=1",
+        "generator.steps=8", "generator.discriminator_start=0.2", "generator.encoder_freeze=0.5",
+    )  # fmt: skip
+    train(clip_folder, tmp_path, config, "cpu")
+    lines = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
+    assert ["counterpart" in line for line in lines] == [False] * 4 + [True] * 4
+    assert all(line["counterpart"] > 0 for line in lines[4:])
 
 
 def test_the_squared_error_wants_a_shape_whose_place_is_not_known() -> None:

@@ -142,6 +142,13 @@ class GeneratorConfig:
             statistics, but those of the training so far: the generator keeps the ones that it
             has then, the encoder's go on following. 1 for never. Not before they have seen 50
             steps.
+        counterpart: weight of the difference between a frame of one clip's motion with another
+            content and the real frame of that content's group and the action whose motion code
+            is nearest, both averaged to 24x24 cells; from ``encoder_freeze`` on. Only where all
+            clips of a group show it alike: not with attributes.
+        hard: a rebuilt frame's error counts in proportion to its own size to the power of this,
+            so that frames which are seldom like the others are learned all the same; 0 for
+            equally.
     """
 
     steps: int
@@ -181,6 +188,8 @@ class GeneratorConfig:
     push_blend: float = 0.05
     tint: float = 0.0
     norm_freeze: float = 1.0
+    counterpart: float = 0.0
+    hard: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,23 @@ def edge_l1(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> Tenso
     return ((across.mean((1, 2, 3)) + down.mean((1, 2, 3))) * weight).mean()
 
 
+def cells_l1(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor, cells: int = 24) -> Tensor:
+    """As :func:`weighted_l1`, of images averaged to cells x cells: which texture they have does
+    not count, nor where in a cell a thing lies."""
+    made, real, regard = (functional.adaptive_avg_pool2d(x, cells) for x in (made, real, regard))
+    return weighted_l1(made, real, weight, regard)
+
+
+@torch.no_grad()
+def regard_for_errors(made: Tensor, real: Tensor, regard: Tensor, power: float) -> Tensor:
+    """How much each of n frames counts, (n,), 1 on average: its error to the power of ``power``.
+
+    Frames and ``regard`` as in :func:`weighted_l1`.
+    """
+    error = (made - real).abs().mul(regard).mean((1, 2, 3)).pow(power)
+    return error / error.mean().clamp_min(1e-12)
+
+
 def regard_for_movement(real: Tensor, mean: Tensor, strength: float) -> Tensor:
     """How much a pixel's error counts, (n, 1, h, w): 1 in what stays, up to 1 + strength.
 

@@ -67,6 +67,24 @@ class FrameSampler:
         self.person = torch.tensor([people.index(name) for name, _ in looks]).to(device)
 
     @cached_property
+    def owner(self) -> Tensor:
+        """The clip that each frame of the bank comes from, (frames,), on the CPU; mirrored clips
+        have the frames of those that they mirror."""
+        owner = torch.zeros(len(self.bank), dtype=torch.long)
+        spans = zip(self.starts, self.lengths, strict=True)
+        for clip, (start, length) in reversed(list(enumerate(spans))):
+            owner[start : start + length] = clip
+        return owner
+
+    def upright(self, frames: Tensor) -> Tensor:
+        """Frames of the bank (n,) as they were filmed: (n, 3, size, size) in [-1, 1]."""
+        return _images(self.bank[frames], torch.zeros_like(frames, dtype=torch.bool))
+
+    def upright_means(self, clips: Tensor) -> Tensor:
+        """The mean frames of clips (n,), as :meth:`upright`."""
+        return _images(self.means[clips], torch.zeros_like(clips, dtype=torch.bool))
+
+    @cached_property
     def means(self) -> Tensor:
         """The mean frame of every clip, in bytes: (clips, size, size, 3)."""
         spans = zip(self.starts, self.lengths, strict=True)

@@ -21,6 +21,7 @@ from ..generator import Generator
 from .augment import discriminator_view, encoder_view, flip_where, jitter, view_draws
 from .config import GeneratorConfig
 from .content import ContentRegions, mapped
+from .counterparts import Counterparts
 from .loop import (
     Context,
     Stage,
@@ -32,9 +33,11 @@ from .loop import (
     update_average,
 )
 from .losses import (
+    cells_l1,
     edge_l1,
     feature_l1,
     hinge_discriminator,
+    regard_for_errors,
     regard_for_movement,
     restlessness,
     reverse_gradient,
@@ -139,6 +142,7 @@ class GeneratorStage(Stage):
             "discriminator": adam(judging, values.discriminator_rate, betas, recorded),
         }
         self.local_batch = max(2, values.batch // context.fabric.world_size)
+        self.counterparts: Counterparts | None = None  # as soon as the encoder is frozen
         # Two of one content; no more contents than there are clips whose motion they take.
         share = max(2, values.swapped // context.fabric.world_size)
         self.local_swapped = 2 * min(share // 2, self.local_batch)
@@ -149,6 +153,8 @@ class GeneratorStage(Stage):
         frozen = progress >= values.encoder_freeze
         self._freeze_norms(progress >= values.norm_freeze and self._settled())
         self._set_rates(progress, judged)
+        if values.counterpart and judged and frozen and self.counterparts is None:
+            self.counterparts = Counterparts(self.sampler, self.encoder_average)
         return self.recorder(
             (judged, frozen, self.generator.training),
             lambda drawn: self._learn(drawn, judged, frozen),
@@ -189,11 +195,14 @@ class GeneratorStage(Stage):
             made = self.generator(latent).float()
             rebuilt = made[: len(real)]
             regard = regard_for_movement(real, pairs.mean, values.moving)
-            losses["l1"] = weighted_l1(rebuilt, real, weight, regard)
-            losses["edges"] = edge_l1(rebuilt, real, weight, regard)
+            counts = weight
+            if values.hard:
+                counts = weight * regard_for_errors(rebuilt, real, regard, values.hard)
+            losses["l1"] = weighted_l1(rebuilt, real, counts, regard)
+            losses["edges"] = edge_l1(rebuilt, real, counts, regard)
             total = values.l1 * losses["l1"] + values.edges * losses["edges"]
             if values.l2:
-                losses["l2"] = weighted_l2(rebuilt, real, weight, regard)
+                losses["l2"] = weighted_l2(rebuilt, real, counts, regard)
                 total = total + values.l2 * losses["l2"]
             if values.tint:
                 shines = shining(real)
@@ -219,6 +228,9 @@ class GeneratorStage(Stage):
                 still = flip_where(stillness(real[:n], second[:n]), turned)
                 losses["steady"] = restlessness(one, other, still)
                 total = total + values.steady * losses["steady"]
+                if self.counterparts is not None:
+                    losses["counterpart"] = self._beside_counterparts(made[len(real) :], swapped)
+                    total = total + values.counterpart * losses["counterpart"]
                 if values.tint:
                     mine, theirs = (
                         tint(x, shared(flip_where(place, turned), shining(x)))
@@ -395,6 +407,13 @@ class GeneratorStage(Stage):
             [f[:half] for f in made_features], [f[:half] for f in features], weight[:half]
         )
         return values.adversarial * losses["adversarial"] + values.features * losses["features"]
+
+    def _beside_counterparts(self, made: Tensor, swapped: Swapped) -> Tensor:
+        """How far swapped frames are from what their group shows in nearly their pose."""
+        assert self.counterparts is not None
+        real, mean, found = self.counterparts.of(swapped.code, swapped.group, swapped.action)
+        regard = regard_for_movement(real, mean, self.values.moving)
+        return cells_l1(made, real, swapped.weight * found, regard)
 
     def _cycle(self, made: Tensor, swapped: Swapped, losses: dict[str, Tensor]) -> Tensor:
         """The averaged encoder must find the motion code that swapped frames were made from."""

@@ -1,0 +1,62 @@
+"""What a person does who never lowers an arm as far as the one whose motion is lent.
+
+A motion code of one clip with the content of another group has no original. A discriminator
+that knows the group has never seen it do what only others do, and calls that wrong: the arm
+dissolves. The frames of the group itself that come nearest say what to show instead.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .augment import encoder_view, flip_where
+from .networks import MotionEncoder
+from .sampling import FrameSampler
+
+_BATCH = 256
+"""Frames that are encoded at a time."""
+
+
+class Counterparts:
+    """Finds, for a motion code, the nearest frame of a group that does the same action.
+
+    Args:
+        sampler: has the frames.
+        encoder: gives them their codes, and does not change any more.
+    """
+
+    @torch.no_grad()
+    def __init__(self, sampler: FrameSampler, encoder: MotionEncoder) -> None:
+        self.sampler = sampler
+        clip = sampler.owner
+        look, action = sampler.labels[clip].t()
+        # Contents of the prior do not have another look, so its frames are nobody's.
+        usual = sampler.host[look] == look
+        person = sampler.person.cpu()[look].where(usual, -1)
+        self.clip, self.action, self.person = (x.to(sampler.device) for x in (clip, action, person))
+        frames = torch.arange(len(clip), device=sampler.device)
+        upright = torch.zeros_like(frames, dtype=torch.bool)
+        self.codes = torch.cat(
+            [
+                encoder(encoder_view(sampler.upright(some), upright[: len(some)])).float()
+                for some in frames.split(_BATCH)
+            ]
+        )
+
+    @torch.no_grad()
+    def of(self, code: Tensor, group: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The frames for codes (n, motion), of groups and actions (n,).
+
+        Returns:
+            Images (n, 3, size, size) in [-1, 1], the mean images of their clips, and bool (n,),
+            false where the group shows the action in no clip and the frame is anyone's.
+        """
+        sampler = self.sampler
+        person, mirrored = sampler.person[group], sampler.mirrored[group]
+        mine = (self.person == person[:, None]) & (self.action == action[:, None])
+        apart = torch.cdist(code.float(), self.codes).masked_fill(~mine, torch.inf)
+        frame = apart.argmin(1)
+        image = flip_where(sampler.upright(frame), mirrored)
+        mean = flip_where(sampler.upright_means(self.clip[frame]), mirrored)
+        return image, mean, mine.any(1)
