@@ -61,7 +61,7 @@ class RealFrames:
     moment: Tensor
 
     def to_itself(self) -> Tensor:
-        """:func:`nearest` of every seventh frame among the others of at least 8 frames away."""
+        """:func:`nearest` of every seventh frame among those more than 8 frames away."""
         some = slice(None, None, REAL_EVERY)
         same = self.clip[some, None] == self.clip
         beside = (self.moment[some, None] - self.moment).abs() <= BESIDE

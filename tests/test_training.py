@@ -503,7 +503,7 @@ def test_a_counterpart_is_the_nearest_frame_of_ones_own(clip_folder: Path) -> No
         if not clip.mirrored
     }
     own = spans["a/p1.png"]
-    images = sampler.upright(own)
+    images = sampler.images(own, torch.zeros(10, dtype=torch.bool))
     for group in range(4):  # p0, p1, and the same mirrored
         groups, action = torch.full((10,), group), torch.zeros(10, dtype=torch.long)
         found, mean, shown = codes.of(codes.codes[own], groups, action)
@@ -513,9 +513,11 @@ def test_a_counterpart_is_the_nearest_frame_of_ones_own(clip_folder: Path) -> No
         person = clips.groups[group][0]
         theirs = spans[f"a/{person}.png"]
         nearest = torch.cdist(codes.codes[own], codes.codes[theirs]).argmin(1)
-        assert torch.equal(found, sampler.upright(theirs[nearest]))
+        assert torch.equal(
+            found, sampler.images(theirs[nearest], torch.zeros(10, dtype=torch.bool))
+        )
         assert torch.equal(found, images) == (person == "p1")
-        average = sampler.upright(theirs).mean(0).expand_as(mean)
+        average = sampler.images(theirs, torch.zeros(10, dtype=torch.bool)).mean(0).expand_as(mean)
         torch.testing.assert_close(mean, average, atol=0.005, rtol=0)
     # What p0 does in b alone shows another look: no content of the prior has it.
     both, second = torch.tensor([0, 1]), torch.tensor([1, 1])

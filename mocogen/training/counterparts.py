@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .augment import encoder_view, flip_where
+from .augment import encoder_view
 from .networks import MotionEncoder
 from .sampling import FrameSampler
 
@@ -36,11 +36,11 @@ class Counterparts:
         person = sampler.person.cpu()[look].where(usual, -1)
         self.clip, self.action, self.person = (x.to(sampler.device) for x in (clip, action, person))
         frames = torch.arange(len(clip), device=sampler.device)
-        upright = torch.zeros_like(frames, dtype=torch.bool)
+        as_filmed = torch.zeros_like(frames, dtype=torch.bool)
         self.codes = torch.cat(
             [
-                encoder(encoder_view(sampler.upright(some), upright[: len(some)])).float()
-                for some in frames.split(_BATCH)
+                encoder(encoder_view(sampler.images(some, flags), flags)).float()
+                for some, flags in zip(frames.split(_BATCH), as_filmed.split(_BATCH), strict=True)
             ]
         )
 
@@ -57,6 +57,5 @@ class Counterparts:
         mine = (self.person == person[:, None]) & (self.action == action[:, None])
         apart = torch.cdist(code.float(), self.codes).masked_fill(~mine, torch.inf)
         frame = apart.argmin(1)
-        image = flip_where(sampler.upright(frame), mirrored)
-        mean = flip_where(sampler.upright_means(self.clip[frame]), mirrored)
-        return image, mean, mine.any(1)
+        mean = sampler.mean_images(self.clip[frame], mirrored)
+        return sampler.images(frame, mirrored), mean, mine.any(1)

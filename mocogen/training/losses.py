@@ -20,7 +20,12 @@ def weighted_l2(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> T
 
 
 def _weighted(error: Tensor, weight: Tensor, regard: Tensor) -> Tensor:
-    return (error.mul(regard).mean((1, 2, 3)) * weight).mean()
+    return (_of_frames(error, regard) * weight).mean()
+
+
+def _of_frames(error: Tensor, regard: Tensor) -> Tensor:
+    """The mean error of each frame, pixels weighted, (n,)."""
+    return error.mul(regard).mean((1, 2, 3))
 
 
 def edge_l1(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor) -> Tensor:
@@ -44,7 +49,7 @@ def regard_for_errors(made: Tensor, real: Tensor, regard: Tensor, power: float) 
 
     Frames and ``regard`` as in :func:`weighted_l1`.
     """
-    error = (made - real).abs().mul(regard).mean((1, 2, 3)).pow(power)
+    error = _of_frames((made - real).abs(), regard).pow(power)
     return error / error.mean().clamp_min(1e-12)
 
 

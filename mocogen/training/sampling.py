@@ -76,13 +76,13 @@ class FrameSampler:
             owner[start : start + length] = clip
         return owner
 
-    def upright(self, frames: Tensor) -> Tensor:
-        """Frames of the bank (n,) as they were filmed: (n, 3, size, size) in [-1, 1]."""
-        return _images(self.bank[frames], torch.zeros_like(frames, dtype=torch.bool))
+    def images(self, frames: Tensor, mirrored: Tensor) -> Tensor:
+        """Frames of the bank (n,), mirrored where (n,) is true: (n, 3, size, size) in [-1, 1]."""
+        return _images(self.bank[frames], mirrored)
 
-    def upright_means(self, clips: Tensor) -> Tensor:
-        """The mean frames of clips (n,), as :meth:`upright`."""
-        return _images(self.means[clips], torch.zeros_like(clips, dtype=torch.bool))
+    def mean_images(self, clips: Tensor, mirrored: Tensor) -> Tensor:
+        """The mean frames of clips (n,), as :meth:`images`."""
+        return _images(self.means[clips], mirrored)
 
     @cached_property
     def means(self) -> Tensor:
