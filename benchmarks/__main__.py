@@ -44,17 +44,11 @@ class Row:
     unit: str = ""
 
 
-def seconds_of(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> float:
+def seconds_of(command: Sequence[str | Path]) -> float:
     """Wall-clock time of a process in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        subprocess.run(
-            command,
-            cwd=folder,
-            check=True,
-            capture_output=True,
-            env={**os.environ, **(environment or {})},
-        )
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
         return time.perf_counter() - started
 
 
@@ -190,8 +184,9 @@ def workers(clips: int, rounds: int) -> Row:
                 )
                 for k in range(processes)
             ]
-            for process in running:
-                process.wait()
+            codes = [process.wait() for process in running]
+            if any(codes):
+                raise SystemExit("a process of the batch failed")
             return time.perf_counter() - started
 
     ratios = []

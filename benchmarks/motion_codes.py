@@ -7,9 +7,9 @@ CLIPS are the clips that it was trained on. Codes are compared in the whitened s
 motion stage works in, over 256 unrolls of 288 steps for every action, from one seed.
 
 *nearest*: the mean distance from a code, so many steps after the start, to the nearest code of
-a real clip of the action. Beside it, the same from the codes of each clip to those of the other
-people: what two people who do the same are apart. Codes further away than that show poses
-that nobody takes.
+a real clip of the action. Beside it, the same from the codes of each clip to those of other
+people, where there are any: what two people who do the same are apart. Codes further away than
+that show poses that nobody takes.
 
 *spread*: the standard deviation of those codes, over that of all real codes of the action. All
 clips begin alike where it is small.
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ from torch import Tensor
 from mocogen.errors import MocogenError
 from mocogen.motion import MotionNetwork
 from mocogen.training.config import load_config
-from mocogen.training.loop import Context, read_state, state_path
+from mocogen.training.loop import Context, outdated, read_state, state_path
 from mocogen.training.run import clips_of, make_fabric
 from mocogen.training.stage_motion import encode_clips, load_encoder
 
@@ -58,7 +59,24 @@ def speed(path: Tensor) -> float:
     return float((path[1:] - path[:-1]).norm(dim=-1).mean())
 
 
-def read_paths(run: Path, data: Path) -> tuple[Context, list[list[Tensor]], MotionNetwork]:
+@dataclass(frozen=True)
+class Real:
+    """The real clips of an action: paths (frames, motion), and of each who is on screen."""
+
+    paths: list[Tensor]
+    people: list[str]
+
+    def apart(self) -> float:
+        """The mean distance of a path's codes to the nearest of other people; nan for none."""
+        found = []
+        for path, person in zip(self.paths, self.people, strict=True):
+            others = [p for p, who in zip(self.paths, self.people, strict=True) if who != person]
+            if others:
+                found.append(nearest(path, torch.cat(others)))
+        return sum(found) / len(found) if found else float("nan")
+
+
+def read_paths(run: Path, data: Path) -> tuple[Context, list[Real], MotionNetwork]:
     """The run, the real paths of every action, and the averaged network that makes such paths.
 
     Raises:
@@ -68,28 +86,26 @@ def read_paths(run: Path, data: Path) -> tuple[Context, list[list[Tensor]], Moti
     clips = clips_of(data, config)
     context = Context(config, clips, make_fabric(config, "cpu"), run)
     found = encode_clips(context, load_encoder(context))
-    named = range(max(1, len(clips.actions)))
-    paths = [
-        [path for path, a in zip(found.paths, found.actions, strict=True) if a == action]
-        for action in named
-    ]
+    people = [clip.group for clip in clips.clips if not clip.mirrored]
+    real = [Real([], []) for _ in range(max(1, len(clips.actions)))]
+    for path, action, person in zip(found.paths, found.actions, people, strict=True):
+        real[action].paths.append(path)
+        real[action].people.append(person)
     state, model = read_state(state_path(run, "motion")), config.model
-    if state["extra"]["encoder"] != found.encoder:
+    if outdated(state, found.encoder):
         raise MocogenError(f"{run}: the motion stage was fitted to another encoder")
     motion = MotionNetwork(model.noise, model.hidden, model.motion, len(clips.actions))
     motion.load_state_dict(state["modules"]["motion_average_whitened"])
-    return context, paths, motion.eval()
+    return context, real, motion.eval()
 
 
 @torch.no_grad()
-def measure(real: list[Tensor], made: Tensor) -> dict[str, list[float]]:
-    """Of the paths of an action, real (frames, motion) each and made (frames, n, motion)."""
-    everything = torch.cat(real)
-    rest = [torch.cat([*real[:k], *real[k + 1 :]]) for k in range(len(real))]
-    apart = [nearest(path, others) for path, others in zip(real, rest, strict=True)]
-    pace = sum(map(speed, real)) / len(real)
+def measure(real: Real, made: Tensor) -> dict[str, list[float]]:
+    """Of the paths of an action, real ones and those made (frames, n, motion)."""
+    everything = torch.cat(real.paths)
+    pace = sum(map(speed, real.paths)) / len(real.paths)
     return {
-        "people": [sum(apart) / len(apart)],
+        "people": [real.apart()],
         "nearest": [nearest(made[k], everything) for k in MOMENTS],
         "spread": [spread(made[k]) / spread(everything) for k in MOMENTS],
         "speed": [speed(made[k : k + WINDOW]) / pace for k in STARTS],
@@ -102,14 +118,14 @@ def main() -> int:
     parser.add_argument("data", type=Path, help="the clips that it was trained on")
     options = parser.parse_args()
     try:
-        context, paths, motion = read_paths(options.run, options.data)
+        context, everybody, motion = read_paths(options.run, options.data)
     except MocogenError as error:
         print(f"motion_codes: {error}", file=sys.stderr)
         return error.exit_code
     random = torch.Generator().manual_seed(0)
     names = context.clips.actions or ("all",)
     table = {}
-    for action, real in enumerate(paths):
+    for action, real in enumerate(everybody):
         noise = torch.randn(STEPS, UNROLLS, motion.noise_size, generator=random)
         category = torch.full((UNROLLS,), action) if motion.categories else None
         table[names[action]] = measure(real, motion(noise, None, category))

@@ -136,7 +136,10 @@ def triplets(
         )
     config = from_dict(spec.training["config"])
     values = config.data
-    clips = load_clips(data, config.image_size, groups=values.groups, fit=values.fit, min_frames=3)
+    clips = load_clips(
+        data, config.image_size, groups=values.groups, fit=values.fit, min_frames=3,
+        light=values.light,
+    )  # fmt: skip
     absent = [name for name in held if name not in clips.people]
     if absent and not everyone:
         raise MocogenError(f"{data} does not show {absent[0]}, whom the checkpoint held out")

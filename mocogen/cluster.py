@@ -118,7 +118,10 @@ class Cluster:
         try:
             import ray
         except ImportError:
-            raise MocogenError("--engine ray needs Ray: run `pip install 'mocogen[ray]'`") from None
+            raise MocogenError(
+                "--engine ray needs Ray: install mocogen with its extra, `pip install '.[ray]'` in "
+                "its source folder"
+            ) from None
         self._ray, self._workers = ray, workers
         self._ours = not ray.is_initialized()
         if self._ours:

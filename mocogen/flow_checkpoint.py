@@ -7,7 +7,6 @@ and a :class:`FlowSpec` as JSON in the metadata entry that :mod:`mocogen.checkpo
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .checkpoint import KEY, check_values, fill, read_metadata, whole_tensors
 from .errors import MocogenError
 from .files import atomic_path
-from .spec import FORMAT, SAMPLER
+from .spec import FORMAT, PLAIN, SAMPLER, is_plain
 
 if TYPE_CHECKING:
     from .voxel_flow import VoxelFlow
@@ -49,6 +48,17 @@ class FlowSpec:
     training: dict[str, Any] = field(default_factory=dict)
     kind: str = KIND
     format: int = FORMAT
+
+    def check(self) -> None:
+        """Refuse values that no network can be built from.
+
+        Raises:
+            MocogenError: names one.
+        """
+        if type(self.width) is not int or not 0 < self.width <= _WIDEST:
+            raise MocogenError(f"impossible value: width = {self.width!r}")
+        if not is_plain(self.name):
+            raise MocogenError(f"impossible value: name = {self.name!r} ({PLAIN})")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -90,10 +100,10 @@ def read_spec(path: Path) -> FlowSpec:
         spec = FlowSpec(**{key: value for key, value in values.items() if key in known})
     except TypeError:
         raise MocogenError(f"cannot use {path}: its metadata lacks the width") from None
-    if type(spec.width) is not int or not 0 < spec.width <= _WIDEST:
-        raise MocogenError(f"cannot use {path}: its metadata has width = {spec.width!r}")
-    if not isinstance(spec.name, str) or not re.fullmatch(r"\w[\w .+-]*", spec.name):
-        raise MocogenError(f"cannot use {path}: its metadata has name = {spec.name!r}")
+    try:
+        spec.check()
+    except MocogenError as error:
+        raise MocogenError(f"cannot use {path}: its metadata has an {error}") from None
     return spec
 
 

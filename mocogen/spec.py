@@ -27,7 +27,19 @@ INITIAL_STATES = ("zeros", "normal")
 MAX_WARM_UP = 1024
 """Steps; a file that asks for more is damaged, and would keep every clip waiting."""
 
+MAX_PUSH = 100.0
+MIN_BLEND = 1e-3
+"""Of the content mapping: pushes blend over some width, or they would jump."""
+
 LATENT_PARTS = ("motion", "content", "category")
+
+
+PLAIN = "a name begins with a letter or a digit and has only these, spaces and . + - _, none twice"
+
+
+def is_plain(name: object) -> bool:
+    """Whether a name may become a part of a file's, which must not lead elsewhere."""
+    return isinstance(name, str) and re.fullmatch(r"\w[\w .+-]*", name) is not None
 
 
 REGIONS = "content.regions"
@@ -168,16 +180,14 @@ class ModelSpec:
             )
             if getattr(self, name) not in allowed
         ]
-        # These become parts of file names, which must not lead elsewhere.
-        plain = re.compile(r"\w[\w .+-]*")
         names = self.actions
         if (
             not isinstance(names, tuple)
-            or not all(isinstance(a, str) and plain.fullmatch(a) for a in names)
+            or not all(map(is_plain, names))
             or len(set(names)) != len(names)
         ):
             wrong.append("actions")
-        if not isinstance(self.name, str) or not plain.fullmatch(self.name):
+        if not is_plain(self.name):
             wrong.append("name")
         if type(self.head) is not bool:
             wrong.append("head")
@@ -191,10 +201,11 @@ class ModelSpec:
             wrong.append("regions")
         if type(self.warm_up) is not int or not 0 <= self.warm_up <= MAX_WARM_UP:
             wrong.append("warm_up")
-        for name, least in (("content_push", 0.0), ("content_blend", 1e-3)):
+        for name, least in (("content_push", 0.0), ("content_blend", MIN_BLEND)):
             value = getattr(self, name)
-            if type(value) not in (int, float) or not least <= value <= 100:
+            if type(value) not in (int, float) or not least <= value <= MAX_PUSH:
                 wrong.append(name)
         if wrong:
             named = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
-            raise MocogenError(f"impossible values: {named}")
+            rule = f" ({PLAIN})" if {"actions", "name"} & set(wrong) else ""
+            raise MocogenError(f"impossible values: {named}{rule}")

@@ -16,7 +16,7 @@ import pytest
 
 from .test_batch import contents
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'mocogen[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
 
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 

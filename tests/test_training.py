@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -71,7 +72,7 @@ TINY = [
     "motion.warm_up=3",
     "motion.critic_width=8",
     "motion.endless=b",
-    "joint.steps=2",
+    "joint.steps=5",
     "joint.batch=2",
     "joint.frames=8",
     "joint.skip=1",
@@ -151,24 +152,136 @@ def test_the_same_seed_gives_the_same_losses(run: Path, clip_folder: Path, tmp_p
     assert losses(tmp_path / "other", "generator") != losses(run, "generator")
 
 
-@pytest.mark.parametrize("stage", ["generator", "motion"])
+def with_states(folder: Path, run: Path, *stages: str) -> Path:
+    """A folder with some of a run's states."""
+    for stage in stages:
+        (folder / f"state-{stage}.pt").write_bytes((run / f"state-{stage}.pt").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("stage", ["generator", "motion", "joint"])
 def test_an_interrupted_stage_goes_on_as_if_nothing_had_been(
     run: Path, clip_folder: Path, tmp_path: Path, stage: str
 ) -> None:
-    if stage == "motion":
-        (tmp_path / "state-generator.pt").write_bytes((run / "state-generator.pt").read_bytes())
+    earlier = {"generator": [], "motion": ["generator"], "joint": ["generator", "motion"]}[stage]
     config = tiny(f"run.stages={stage}")
+    with_states(tmp_path, run, *earlier)
     with pytest.raises(KeyboardInterrupt):
-        train(clip_folder, tmp_path, config, "cpu", reporter=Notes(stop_at=2))
+        train(clip_folder, tmp_path, config, "cpu", bool(earlier), Notes(stop_at=2))
     notes = Notes()
     train(clip_folder, tmp_path, config, "cpu", resume=True, reporter=notes)
     assert f"{stage}: goes on from step 3" in notes.texts
     assert losses(tmp_path, stage) == losses(run, stage)
 
 
-def test_a_finished_run_is_not_overwritten(run: Path, clip_folder: Path) -> None:
-    with pytest.raises(UsageError, match="--resume"):
-        train(clip_folder, run, tiny("run.stages=generator"), "cpu")
+def test_an_interrupted_joint_stage_from_noise_goes_on(clip_folder: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    config = tiny(recipe="mocogan")
+    train(clip_folder, whole, config, "cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(clip_folder, cut, config, "cpu", reporter=Notes(stop_at=2))
+    train(clip_folder, cut, config, "cpu", resume=True)
+    assert losses(cut, "joint") == losses(whole, "joint")
+    spec, _, _ = load_checkpoint(cut / loop.CHECKPOINT)
+    assert spec.regions == 0
+
+
+def test_what_builds_on_a_changed_stage_begins_anew(
+    run: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    with_states(tmp_path, run, "generator", "motion", "joint")
+    longer, notes = ["generator.steps=6", "generator.encoder_freeze=1"], Notes()
+    generator = tiny("run.stages=generator", *longer)
+    assert train(clip_folder, tmp_path, generator, "cpu", True, notes) is None
+    assert any("run that stage again (--resume --stages motion)" in text for text in notes.texts)
+    motion = tiny("run.stages=motion", *longer)
+    assert train(clip_folder, tmp_path, motion, "cpu", True, notes) is None
+    assert "motion: begins anew, for what it builds on has changed" in notes.texts
+    assert any("run that one again (--resume --stages joint)" in text for text in notes.texts)
+    assert [line["step"] for line in losses(tmp_path, "motion")] == [1, 2, 3, 4, 5]
+    joint = tiny("run.stages=joint", *longer)
+    assert train(clip_folder, tmp_path, joint, "cpu", True, notes) is not None
+    assert "joint: begins anew, for what it builds on has changed" in notes.texts
+    told = len(notes.texts)
+    assert train(clip_folder, tmp_path, joint, "cpu", True, notes) is not None
+    assert "joint: goes on from step 5" in notes.texts[told:]
+
+
+def test_the_joint_stage_wants_both_networks_or_none(clip_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs the motion stage beside the generator stage"):
+        train(clip_folder, tmp_path, tiny("run.stages=joint,generator"), "cpu")
+    assert not list(tmp_path.glob("state-*"))
+
+
+def test_a_checkpoint_has_the_mapping_that_its_generator_learned(
+    run: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    with_states(tmp_path, run, "generator")
+    config = tiny("run.stages=motion", "generator.push_kept=0")
+    written = train(clip_folder, tmp_path, config, "cpu", resume=True)
+    assert written is not None
+    spec, _, _ = load_checkpoint(written)
+    assert (spec.regions, spec.content_push) == (4, 2.0)
+
+
+@pytest.mark.parametrize("stage", ["generator", "motion"])
+def test_a_finished_run_is_not_overwritten(
+    run: Path, clip_folder: Path, tmp_path: Path, stage: str
+) -> None:
+    """Not even by another stage: its settings would replace those of the run."""
+    with_states(tmp_path, run, "generator")
+    with pytest.raises(
+        UsageError, match="holds a run's generator stage: go on with it by --resume"
+    ):
+        train(clip_folder, tmp_path, tiny(f"run.stages={stage}"), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [(["model.name=my/one"], "name = 'my/one'"), (["data.fps=2000"], "fps = 2000.0")],
+)
+def test_what_no_checkpoint_can_hold_is_refused_before_training(
+    clip_folder: Path, tmp_path: Path, settings: list[str], named: str
+) -> None:
+    with pytest.raises(MocogenError, match=f"no checkpoint could be made of this run.*{named}"):
+        train(clip_folder, tmp_path / "run", tiny(*settings), "cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_actions_whose_names_no_checkpoint_can_hold(tmp_path: Path) -> None:
+    for name in ("wave (left)", "b"):
+        write_strip(tmp_path / name / "p.png", frames(10, 32, 1))
+    with pytest.raises(MocogenError, match=r"'wave \(left\)'.*a name begins with a letter"):
+        train(tmp_path, tmp_path / "run", tiny("motion.endless=b"), "cpu")
+
+
+def test_losses_after_the_last_state_are_written_once(
+    run: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    with_states(tmp_path, run, "generator")
+    text = (run / "losses.jsonl").read_text("utf-8")
+    (tmp_path / "losses.jsonl").write_text(
+        text + '{"stage": "generator", "step": 6, "seconds": 1.0, "l1": 9.0}\n{"stage": "gen',
+        "utf-8",
+    )
+    longer = tiny("run.stages=generator", "generator.steps=7")
+    train(clip_folder, tmp_path, longer, "cpu", resume=True)
+    assert losses(tmp_path, "generator")[:5] == losses(run, "generator")
+    assert [line["step"] for line in losses(tmp_path, "generator")] == [1, 2, 3, 4, 5, 6, 7]
+    assert losses(tmp_path, "generator")[5]["l1"] != 9
+    assert losses(tmp_path, "motion") == losses(run, "motion")
+
+
+def test_a_loss_is_the_mean_of_the_steps_that_have_it(
+    run: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    """The discriminator starts at the third of five steps, and one line tells of all five."""
+    config = tiny("run.stages=generator", "run.log_steps=5")
+    train(clip_folder, tmp_path, config, "cpu")
+    (mean,) = losses(tmp_path, "generator")
+    single = [line["discriminator"] for line in losses(run, "generator") if "discriminator" in line]
+    assert len(single) < 5
+    assert mean["discriminator"] == pytest.approx(sum(single) / len(single), abs=1e-4)
 
 
 def test_stages_of_a_resumed_run_hold_for_one_call(run: Path, clip_folder: Path) -> None:
@@ -190,6 +303,10 @@ def test_a_state_of_another_architecture_is_refused(run: Path, clip_folder: Path
     other = tiny("run.stages=generator", "data.mirror=false")
     with pytest.raises(MocogenError, match="other groups"):
         train(clip_folder, run, other, "cpu", resume=True)
+    for stage in ("generator", "motion", "joint"):  # contents lie where the seed says
+        config = tiny(f"run.stages={stage}", "run.seed=1")
+        with pytest.raises(MocogenError, match=r"run\.seed is 1 here and was 0"):
+            train(clip_folder, run, config, "cpu", resume=True)
 
 
 def test_a_damaged_state_is_refused(run: Path, clip_folder: Path, tmp_path: Path) -> None:
@@ -264,22 +381,26 @@ def test_codes_are_held_against_those_of_the_clips(clip_folder: Path, tmp_path: 
     from benchmarks import motion_codes
 
     train(clip_folder, tmp_path, tiny("run.stages=generator,motion"), "cpu")
-    _, paths, motion = motion_codes.read_paths(tmp_path, clip_folder)
-    assert [len(real) for real in paths] == [2, 2]
-    real = torch.cat(paths[0])
+    _, everybody, motion = motion_codes.read_paths(tmp_path, clip_folder)
+    assert [real.people for real in everybody] == [["p0", "p1"], ["p0", "p1"]]
+    first = everybody[0]
+    real = torch.cat(first.paths)
     assert motion_codes.nearest(real, real) == pytest.approx(0, abs=1e-2)
     noise = torch.randn(motion_codes.STEPS, 3, motion.noise_size)
     with torch.no_grad():
         made = motion(noise, None, torch.zeros(3, dtype=torch.long))
-    found = motion_codes.measure(paths[0], made)
+    found = motion_codes.measure(first, made)
     assert found["nearest"][0] == motion_codes.nearest(made[0], real) > 0
     # The clips' own movement, again and again, is as near, as wide and as fast as they are.
-    again = torch.stack([path[:10] for path in paths[0]], 1)
+    again = torch.stack([path[:10] for path in first.paths], 1)
     again = torch.cat([again, again.flip(0)]).repeat(15, 1, 1)[: motion_codes.STEPS]
-    found = motion_codes.measure(paths[0], again)
+    found = motion_codes.measure(first, again)
     assert max(found["nearest"]) == pytest.approx(0, abs=1e-2)
     # At every turn it stands still for one step of ten.
     assert found["speed"] == pytest.approx([0.9] * len(found["speed"]), rel=0.1)
+    # Two clips of one person are no two people.
+    assert first.apart() > 0
+    assert math.isnan(motion_codes.Real(first.paths, ["p0", "p0"]).apart())
 
 
 def test_moments_tell_how_far_and_how_fast_paths_go() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mocogen.errors import UsageError
-from mocogen.training.config import from_dict, load_config, recipes, same_model, to_toml
+from mocogen.training.config import differing_settings, from_dict, load_config, recipes, to_toml
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))
@@ -44,11 +44,20 @@ def test_overrides() -> None:
         ("run.seed=-1", "too small"),
         ("motion.long_window=20", "shorter than"),
         ("motion.warm_up=2000", "at most 1024"),
+        ("model.noise=0", "too small"),
+        ("generator.push_blend=0", "at least 0.001"),
+        ("generator.push_kept=101", "at most 100"),
+        ("joint.frames=3", "D_V looks at 4 frames"),
     ],
 )
 def test_bad_settings_are_refused_by_name(setting: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_config("split", [setting])
+
+
+def test_counterparts_are_not_for_what_differs_by_degrees() -> None:
+    with pytest.raises(UsageError, match=r"counterpart is of no use with data\.attributes"):
+        load_config("split", ["generator.counterpart=5", "data.attributes=red"])
 
 
 def test_bad_recipes(tmp_path: Path) -> None:
@@ -73,7 +82,25 @@ def test_a_run_recorded_before_a_setting_came_goes_on_without_it() -> None:
         from_dict(record)
 
 
-def test_what_decides_shapes_is_compared() -> None:
-    ours, theirs = load_config("split"), load_config("split", ["model.width=64"])
-    assert same_model(ours, theirs) == ["model.width is 48 here and was 64"]
-    assert same_model(ours, load_config("split", ["generator.steps=5"])) == []
+def test_what_a_state_depends_on_is_compared() -> None:
+    ours = load_config("split")
+
+    def differing(setting: str, stage: str) -> list[str]:
+        return differing_settings(ours, load_config("split", [setting]), stage)
+
+    for stage in ("generator", "motion", "joint"):
+        assert differing("model.width=64", stage) == ["model.width is 48 here and was 64"]
+        assert differing("run.seed=5", stage) == ["run.seed is 0 here and was 5"]
+        assert differing("generator.steps=5", stage) == []
+    # A discriminator that is not in the state may be of any size.
+    assert differing("joint.discriminator_width=8", "joint") != []
+    assert differing("joint.discriminator_width=8", "generator") == []
+
+
+def test_stages_run_in_their_order_and_once() -> None:
+    config = load_config("split", ["run.stages=motion,generator,motion"])
+    assert config.run.stages == ("generator", "motion")
+
+
+def test_no_noise_on_what_the_discriminators_see() -> None:
+    assert load_config("split", ["joint.noise=0"]).joint.noise == 0

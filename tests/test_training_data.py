@@ -175,6 +175,15 @@ def test_groups_from_a_table(tmp_path: Path) -> None:
     clips = load_clips(tmp_path / "d", 32, groups=str(table))
     assert load_clips(tmp_path / "d", 32, groups="../groups.csv").groups == clips.groups
     assert [clip.group for clip in clips.clips] == ["ann", "bob"]
+    # As spreadsheets write it, with lines that end early and a group that is none.
+    table.write_text("group,path\nann,a/1.png\nbob\n ,a/2.png\n", "utf-8-sig")
+    write_strip(tmp_path / "d" / "a" / "3.png", frames())
+    with pytest.raises(MocogenError, match="only one clip"):
+        load_clips(tmp_path / "d", 32, groups=str(table))
+    table.write_text("path,group\na/1.png,ann\na/2.png\na/3.png,bob\n", "utf-8-sig")
+    clips = load_clips(tmp_path / "d", 32, groups=str(table))
+    assert [clip.group for clip in clips.clips] == ["ann", "bob"]
+    assert clips.skipped == [f"a/2.png: {table} names no group for it"]
     table.write_text("path,person\na/1.png,ann\n", "utf-8")
     with pytest.raises(UsageError, match="columns path and group"):
         load_clips(tmp_path / "d", 32, groups=str(table))

@@ -136,7 +136,7 @@ def train(
         overrides.append(f"run.seed={seed}")
     config = load_config(source, overrides)
     if batch is not None:
-        overrides += [f"{stage}.batch={batch}" for stage in config.known_stages]
+        overrides += [f"{stage}.batch={batch}" for stage in config.run.stages]
         config = load_config(source, overrides)
 
     try:

@@ -1,7 +1,8 @@
 """Recipes: the values of a training run, from TOML files and the command line.
 
-A recipe file holds every value, so that it can be read as the description of the run; there
-are no defaults elsewhere. Overrides are dotted, ``generator.steps=13000``. Without torch.
+A recipe file holds every value, so that it can be read as the description of the run. The few
+defaults here are what runs did before a setting came. Overrides are dotted,
+``generator.steps=13000``. Without torch.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from ..errors import UsageError
-from ..spec import MAX_WARM_UP
+from ..spec import MAX_PUSH, MAX_WARM_UP, MIN_BLEND
 
 SAMPLER_STAGES = ("generator", "motion", "joint")
 """The stages that train a sampler, in the order in which they run."""
@@ -25,13 +26,16 @@ FLOW_STAGES = ("flow",)
 
 STAGES = SAMPLER_STAGES + FLOW_STAGES
 
+MIN_FRAMES = 4
+"""What the convolutions of D_V span in time."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
     """What holds for all stages.
 
     Attributes:
-        stages: which of ``STAGES`` to run.
+        stages: which of ``STAGES`` to run, in the order that they have there.
         seed: everything random in the run follows from it.
         precision: "32", "bf16" or "auto", which times both on the CPU and takes the faster.
             The flow stage computes in "32", which "auto" means there.
@@ -63,7 +67,7 @@ class DataConfig:
         mirror: whether every clip also counts mirrored, as a group of its own.
         fit: how frames become square: "crop" (the middle) or "stretch".
         min_frames: shorter clips are skipped.
-        memory_mb: bound on the decoded frames in memory.
+        memory_mb: bound on the decoded frames.
         light: "match" brings all clips of a group into one light, "keep" does not.
         other_look: clips (ACTION/NAME) in which somebody looks otherwise than in the rest, in
             other clothes say. They teach their motion; no content of the prior is shown with it.
@@ -200,8 +204,8 @@ class MotionConfig:
         steps, hours, ema, clip_norm: as in :class:`GeneratorConfig`.
         batch: clips a step.
         window: frames of a training window.
-        warm_up: steps before a clip's first frame, in training and ever after
-            (:attr:`mocogen.spec.ModelSpec.warm_up`); the joint stage makes them too.
+        warm_up: steps before the first frame of what is made from noise, in training and ever
+            after (:attr:`mocogen.spec.ModelSpec.warm_up`); the joint stage makes them too.
         long_window, long_share: frames of the unrolls out of which the critic sees a window, and
             its share of all windows from noise; the others are the beginning of a clip.
         learning_rate: of Adam, falling linearly to 0 over the second half.
@@ -211,7 +215,7 @@ class MotionConfig:
         moments: weight of the difference in variance, of positions and of velocities, between
             paths from noise and real ones.
         critic_width: channels of the critic.
-        critic_rate: of its Adam.
+        critic_rate: of its Adam, falling in the same proportion as ``learning_rate``.
         smooth_join: frames that join the end of a clip to its start, for the actions named in
             ``endless``.
         endless: actions that begin and end in the same pose, and go on by starting again.
@@ -249,7 +253,7 @@ class JointConfig:
         skip: D_V sees every so many-th frame (2 in the authors' experiments).
         learning_rate: of the two networks' Adam; falls linearly to 0 over the second half
             where ``decay`` is true.
-        discriminator_rate: of the discriminators' Adam.
+        discriminator_rate: of the discriminators' Adam, falling in the same proportion.
         loss: "hinge", or "log" for the paper's cross-entropy.
         discriminator_width: channels of the discriminators' first layer.
         spectral: whether the discriminators are spectrally normalised.
@@ -351,11 +355,6 @@ class TrainConfig:
         return "flow" in self.sections
 
     @property
-    def known_stages(self) -> tuple[str, ...]:
-        """The stages that its kind of network has."""
-        return FLOW_STAGES if self.is_flow else SAMPLER_STAGES
-
-    @property
     def image_size(self) -> int:
         """Height and width that clips are resized to, in pixels."""
         return self.flow.image_size if self.is_flow else self.model.image_size
@@ -435,7 +434,11 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
     sections = {key: value for key, value in values.items() if key != "recipe"}
     _refuse_unknown("section", sections, list(_SECTIONS))
     common = _parts(_COMMON, sections)
-    own = _FLOW if _trains_flow(common["run"].stages) else _SAMPLER
+    asked = common["run"].stages
+    flow = _trains_flow(asked)
+    # In the order in which they build on each other, none twice.
+    common["run"] = replace(common["run"], stages=tuple(s for s in STAGES if s in asked))
+    own = _FLOW if flow else _SAMPLER
     foreign = [name for name in sections if name not in _COMMON and name not in own]
     if foreign:
         stages = ", ".join(common["run"].stages)
@@ -537,14 +540,14 @@ def _check(config: TrainConfig) -> None:
     positive = (
         "steps", "batch", "swapped", "learning_rate", "discriminator_rate", "critic_rate",
         "window", "frames", "skip", "encoder_width", "discriminator_width", "critic_width",
-        "log_steps", "min_frames", "memory_mb", "fps", "content", "noise", "hidden", "motion",
+        "log_steps", "min_frames", "memory_mb", "fps", "content", "model.noise", "hidden", "motion",
         "width", "image_size", "clip_norm", "crop", "candidates",
     )  # fmt: skip
     for name in config.names:
         for key, value in asdict(config[name]).items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                least = 1 if key in positive and isinstance(value, int) else 0
-                if value < least or (key in positive and value <= 0):
+                needed = key in positive or f"{name}.{key}" in positive
+                if value < 0 or (needed and value == 0):
                     raise UsageError(f"{name}.{key} = {value}: it is too small")
     if config.run.seed >= 2**63:
         raise UsageError(f"run.seed = {config.run.seed}: use a number below 2**63")
@@ -555,6 +558,23 @@ def _check(config: TrainConfig) -> None:
     size = config.generator.discriminator_size
     if size < 32 or size % 16:
         raise UsageError(f"generator.discriminator_size = {size}: use a multiple of 16 from 32 up")
+    if config.generator.push_kept > MAX_PUSH:
+        raise UsageError(
+            f"generator.push_kept = {config.generator.push_kept}: use at most {MAX_PUSH}"
+        )
+    if config.generator.push_blend < MIN_BLEND:
+        raise UsageError(
+            f"generator.push_blend = {config.generator.push_blend}: use at least {MIN_BLEND}"
+        )
+    if config.generator.counterpart and config.data.attributes:
+        raise UsageError(
+            "generator.counterpart is of no use with data.attributes: clips of one group show "
+            "other sizes or colours"
+        )
+    if config.joint.frames < MIN_FRAMES:
+        raise UsageError(
+            f"joint.frames = {config.joint.frames}: D_V looks at {MIN_FRAMES} frames at least"
+        )
     if config.motion.long_window < config.motion.window:
         raise UsageError("motion.long_window is shorter than motion.window")
     if config.motion.warm_up > MAX_WARM_UP:
@@ -604,20 +624,27 @@ def _toml(value: Any) -> str:
     return repr(value)
 
 
-def same_model(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
-    """The settings that a state depends on for good and that differ between two configurations.
+_LASTING = {
+    "generator": ("encoder_width", "discriminator_width", "discriminator_size"),
+    "motion": ("critic_width",),
+    "joint": ("discriminator_width", "spectral"),
+    "flow": ("width", "hold_out"),
+}
+"""Settings of its own section that a stage's state depends on for good."""
 
-    They decide the shapes of tensors, or which clips were kept out of training.
+
+def differing_settings(ours: TrainConfig, theirs: TrainConfig, stage: str) -> list[str]:
+    """The settings that a stage's state depends on for good, where two configurations differ.
+
+    They decide the shapes of tensors, where contents lie (which follows from the seed), or
+    which clips were kept out of training.
     """
     if ours.is_flow != theirs.is_flow:
         return ["it is of another kind of network"]
-    if ours.is_flow:
-        keys = ["flow.width", "flow.hold_out"]
-    else:
-        keys = [f"model.{field.name}" for field in fields(ModelConfig) if field.name != "name"]
-        keys += ["generator.encoder_width", "generator.discriminator_width"]
-        keys += ["generator.discriminator_size", "motion.critic_width"]
-        keys += ["joint.discriminator_width", "joint.spectral", "joint.frames"]
+    keys = [f"{stage}.{name}" for name in _LASTING[stage]]
+    if not ours.is_flow:
+        keys += [f"model.{field.name}" for field in fields(ModelConfig) if field.name != "name"]
+        keys += ["run.seed", "data.attributes"]
     differing = []
     for key in keys:
         section, name = key.split(".")

@@ -192,7 +192,7 @@ def load_clips(
         )
         for other in (False, True)
     )
-    return ClipSet(np.concatenate(decoded), clips, order, usual, skipped, others)
+    return ClipSet(_joined(decoded), clips, order, usual, skipped, others)
 
 
 def _wanted(folder: Path, actions: tuple[str, ...], skipped: list[str]) -> list[tuple[str, Path]]:
@@ -244,6 +244,18 @@ def _decoded(
         decoded.append(frames)
         count += len(frames)
     return clips, decoded
+
+
+def _joined(decoded: list[Frames]) -> Frames:
+    """All frames one after the other. The list is emptied on the way, so that no more than one
+    clip is in memory twice."""
+    count = sum(map(len, decoded))
+    joined = np.empty((count, *decoded[0].shape[1:]), np.uint8)
+    while decoded:
+        last = decoded.pop()
+        count -= len(last)
+        joined[count : count + len(last)] = last
+    return joined
 
 
 def _by_mirror(group: tuple[str, bool]) -> tuple[bool, str]:
@@ -392,7 +404,7 @@ def _contents(folder: Path, groups: str, attributes: tuple[str, ...]) -> _Conten
     if not table.exists():
         table = Path(groups)
     try:
-        with table.open(encoding="utf-8", newline="") as file:
+        with table.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets mark theirs
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
@@ -402,16 +414,18 @@ def _contents(folder: Path, groups: str, attributes: tuple[str, ...]) -> _Conten
     if not rows or not set(wanted) <= set(rows[0]):
         listed = ", ".join(wanted[:-1]) + " and " + wanted[-1]
         raise UsageError(f"{groups}: a CSV with the columns {listed} is wanted")
-    named = {row["path"].strip(): row for row in rows}
+    # A line that ends early has None for what it lacks.
+    named = {(row["path"] or "").strip(): row for row in rows}
 
     def lookup(path: Path) -> tuple[str, tuple[float, ...]]:
-        row = named.get(path.relative_to(folder).as_posix())
-        if row is None:
+        row = named.get(path.relative_to(folder).as_posix(), {})
+        group = (row.get("group") or "").strip()
+        if not group:
             raise MocogenError(f"{groups} names no group for it")
         try:
             numbers = tuple(float(row[name]) for name in attributes)
         except (TypeError, ValueError):
             raise MocogenError(f"{groups} has no number for an attribute of it") from None
-        return row["group"].strip(), numbers
+        return group, numbers
 
     return lookup

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint
+from ..errors import MocogenError
 from ..generator import Generator
 from ..mapping import ContentMapping
 from ..motion import MotionNetwork
 from ..spec import ModelSpec
 from .config import TrainConfig
 from .content import content_mapping, mapped
-from .loop import Context, norms_frozen, read_state, require_fitting, state_path
+from .data import ClipSet
+from .loop import (
+    CHECKPOINT,
+    Context,
+    config_of,
+    fingerprint,
+    norms_frozen,
+    outdated,
+    read_state,
+    require_fitting,
+    state_path,
+)
 from .record import versions
+from .stage_motion import load_encoder
 
 _ROUNDS = 40
 _CLIPS, _FRAMES = 8, 32
@@ -32,26 +45,27 @@ def write_checkpoint(context: Context) -> Path | None:
     latents as they are drawn in sampling; they are estimated here, unless the generator was
     trained on those that it has.
 
-    Returns None while one of the two networks is missing, or if the motion network was fitted
-    to another encoder than the one that the generator now has.
+    Returns None while one of the two networks is missing, or if one was fitted to another network
+    than there now is; the reporter is told so.
 
     Raises:
         MocogenError: a state or the checkpoint cannot be read or written.
     """
-    networks = load_networks(context)
+    try:
+        networks = joint_networks(context) or separate_networks(context)
+    except OutdatedError as error:
+        context.reporter.note(f"no checkpoint written: {error}")
+        return None
     if networks is None:
         return None
-    motion, generator = networks.motion, networks.generator
-    # A generator that learned from its own clips alone takes contents as they are drawn.
-    assigned = state_path(context.folder, "generator").exists()
-    mapping = content_mapping(context.config, context.clips) if assigned else None
+    motion, generator, mapping = networks.motion, networks.generator, networks.mapping
     random = torch.Generator().manual_seed(context.config.run.seed)
     if motion.bn is not None and not _is_identity(motion.bn):
-        calibrate_motion(motion, random)
+        calibrate_motion(motion, context.config, random)
     if not networks.norms_frozen:
         calibrate(generator, motion, context.config, random, mapping)
-    path = context.folder / "checkpoint.safetensors"
-    spec = make_spec(context, networks.hours, mapping)
+    path = context.folder / CHECKPOINT
+    spec = make_spec(context.config, context.clips, networks.hours, mapping)
     checkpoint.save(
         path, spec, motion, generator, regions=None if mapping is None else mapping.regions
     )
@@ -64,55 +78,104 @@ class Networks:
 
     Attributes:
         motion, generator: averaged weights, in eval mode.
+        mapping: what the generator wants its contents to pass through; None where it takes them
+            as they are drawn.
         norms_frozen: whether the generator was trained on the batch statistics that it has.
         hours: of each stage.
     """
 
     motion: MotionNetwork
     generator: Generator
+    mapping: ContentMapping | None
     norms_frozen: bool
     hours: dict[str, float]
 
 
-def load_networks(context: Context) -> Networks | None:
-    """The run's networks, or None if one is missing.
+class OutdatedError(MocogenError):
+    """A stage was run on what another stage has replaced since."""
+
+
+def separate_networks(context: Context) -> Networks | None:
+    """What the generator and the motion stage have left, or None if one of them has not.
 
     Raises:
+        OutdatedError: the motion stage was fitted to another encoder.
         MocogenError: a state is damaged or belongs to another architecture.
     """
-    model, clips = context.config.model, context.clips
-    states: dict[str, dict[str, Any]] = {}
-    for name in ("generator", "motion", "joint"):
-        path = state_path(context.folder, name)
-        if path.exists():
-            states[name] = read_state(path)
-            require_fitting(states[name], context, path)
-    hours = {name: round(state["elapsed"] / 3600, 3) for name, state in states.items()}
-    motion = MotionNetwork(model.noise, model.hidden, model.motion, len(clips.actions))
-    generator = Generator(model.content + model.motion, 0, model.width, model.image_size)
-    if "joint" in states:
-        modules = states["joint"]["modules"]
-        motion.load_state_dict(modules["motion_average"])
-        generator.load_state_dict(modules["generator_average"])
-    elif "generator" in states and "motion" in states:
-        from .stage_motion import fingerprint, load_encoder
-
-        if fingerprint(load_encoder(context)) != states["motion"]["extra"]["encoder"]:
-            context.reporter.note(
-                "no checkpoint written: the motion encoder has changed since the motion stage; "
-                "run that stage again"
-            )
-            return None
-        motion.load_state_dict(states["motion"]["extra"]["motion_average"])
-        generator.load_state_dict(states["generator"]["modules"]["generator_average"])
-    else:
+    generator, motion = _state(context, "generator"), _state(context, "motion")
+    if generator is None or motion is None:
         return None
-    last = states["joint" if "joint" in states else "generator"]
+    if outdated(motion, fingerprint(load_encoder(context))):
+        raise OutdatedError(
+            "the motion encoder has changed since the motion stage: run that stage again "
+            "(--resume --stages motion)"
+        )
+    return _networks(
+        context,
+        motion["extra"]["motion_average"],
+        generator["modules"]["generator_average"],
+        content_mapping(config_of(generator), context.clips),
+        {"generator": generator, "motion": motion},
+    )
+
+
+def joint_networks(context: Context) -> Networks | None:
+    """What the joint stage has left, or None if it has not been run.
+
+    Raises:
+        OutdatedError: it refined networks that other stages have replaced since.
+        MocogenError: a state is damaged or belongs to another architecture.
+    """
+    state = _state(context, "joint")
+    if state is None:
+        return None
+    # A generator that began from noise takes contents as they are drawn.
+    mapping, hours = None, {}
+    if "first" in state["modules"]:
+        refined = separate_networks(context)
+        if refined is None or outdated(state, basis_of(refined)):
+            raise OutdatedError(
+                "the generator or the motion stage has gone on since the joint stage: run that "
+                "one again (--resume --stages joint)"
+            )
+        mapping, hours = refined.mapping, refined.hours
+    modules = state["modules"]
+    made = _networks(
+        context, modules["motion_average"], modules["generator_average"], mapping, {"joint": state}
+    )
+    return replace(made, hours={**hours, **made.hours})
+
+
+def basis_of(networks: Networks) -> str:
+    """What names the networks that a joint stage begins from."""
+    return fingerprint(networks.motion, networks.generator)
+
+
+def _state(context: Context, stage: str) -> dict[str, Any] | None:
+    """A stage's last state, if there is one."""
+    path = state_path(context.folder, stage)
+    if not path.exists():
+        return None
+    state = read_state(path)
+    require_fitting(state, context, path)
+    return state
+
+
+def _networks(
+    context: Context, motion_weights: dict[str, Tensor], generator_weights: dict[str, Tensor],
+    mapping: ContentMapping | None, states: dict[str, dict[str, Any]],
+) -> Networks:  # fmt: skip
+    model = context.config.model
+    motion = MotionNetwork(model.noise, model.hidden, model.motion, len(context.clips.actions))
+    generator = Generator(model.content + model.motion, 0, model.width, model.image_size)
+    motion.load_state_dict(motion_weights)
+    generator.load_state_dict(generator_weights)
     return Networks(
         motion.eval().requires_grad_(False),
         generator.eval().requires_grad_(False),
-        norms_frozen(last),
-        hours,
+        mapping,
+        norms_frozen(states["joint" if "joint" in states else "generator"]),
+        {name: round(state["elapsed"] / 3600, 3) for name, state in states.items()},
     )
 
 
@@ -129,13 +192,17 @@ def _actions(motion: MotionNetwork, clips: int) -> Tensor | None:
 
 
 @torch.no_grad()
-def calibrate_motion(motion: MotionNetwork, random: torch.Generator) -> None:
-    """Estimate the running statistics of the motion network's batch norm from noise."""
+def calibrate_motion(motion: MotionNetwork, config: TrainConfig, random: torch.Generator) -> None:
+    """Estimate the running statistics of the motion network's batch norm from noise.
+
+    The warm-up is part of them, as in training.
+    """
     assert motion.bn is not None
+    length = config.motion.warm_up + _FRAMES
     _collect(motion.bn)
     motion.train()
     for _ in range(8):
-        noise = torch.randn(_FRAMES, 64, motion.noise_size, generator=random)
+        noise = torch.randn(length, 64, motion.noise_size, generator=random)
         motion(noise, None, _actions(motion, 64))
     motion.eval()
 
@@ -170,10 +237,9 @@ def _collect(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
 
 
 def make_spec(
-    context: Context, hours: dict[str, float], mapping: ContentMapping | None = None
+    config: TrainConfig, clips: ClipSet, hours: dict[str, float], mapping: ContentMapping | None
 ) -> ModelSpec:
     """The checkpoint's metadata, with everything needed to repeat the run."""
-    config, clips = context.config, context.clips
     model, data = config.model, config.data
     return ModelSpec(
         content=model.content,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import signal
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,11 +22,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..errors import MocogenError
-from ..files import atomic_path
-from .config import TrainConfig, from_dict, same_model
+from ..files import atomic_path, write_errors
+from .config import TrainConfig, differing_settings, from_dict
 from .data import ClipSet
 
 STATE_FORMAT = 1
+CHECKPOINT = "checkpoint.safetensors"
+"""What a run leaves in its folder for sampling."""
 
 
 class Reporter(Protocol):
@@ -109,10 +113,13 @@ class Stage(ABC):
         random: the source of its random numbers on the CPU.
         device_random: that of those on its device, where there are many; on the CPU the same.
         modules, optimisers: what a state keeps, by name.
+        basis: names the networks of other stages that it builds on; None for none. A state
+            that was built on others is outdated.
     """
 
     name: str
     values: Any
+    basis: str | None = None
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -173,22 +180,27 @@ def drive(stage: Stage, resume: bool, after_save: Callable[[], object] | None = 
     path = state_path(context.folder, stage.name)
     step, elapsed = 0, 0.0
     if resume and path.exists():
-        step, elapsed = restore(stage, path)
-        reporter.note(f"{stage.name}: goes on from step {step}")
+        state = read_state(path)
+        require_fitting(state, context, path)
+        if outdated(state, stage.basis):
+            reporter.note(f"{stage.name}: begins anew, for what it builds on has changed")
+        else:
+            step, elapsed = restore(stage, state, path)
+            reporter.note(f"{stage.name}: goes on from step {step}")
     started = time.monotonic() - elapsed
     done = progress_of(step, stage.steps, elapsed, stage.hours)
     first_done, first_elapsed = done, elapsed
     reporter.start(stage.name, done)
-    log = LossLog(context, stage.name) if context.leads else None
+    log = LossLog(context, stage.name, step) if context.leads else None
     sums: dict[str, Tensor] = {}
-    count = 0
+    counts: Counter[str] = Counter()  # some losses begin or end on the way
     last_save = last_sheet = time.monotonic()
     with interruptions() as interrupted:
         try:
             while done < 1.0:
                 for key, value in stage.step(done).items():
                     sums[key] = sums.get(key, 0.0) + value.detach().float()
-                count += 1
+                    counts[key] += 1
                 step += 1
                 elapsed = time.monotonic() - started
                 done = progress_of(step, stage.steps, elapsed, stage.hours)
@@ -200,8 +212,8 @@ def drive(stage: Stage, resume: bool, after_save: Callable[[], object] | None = 
                 if fabric.world_size > 1:
                     due = fabric.broadcast(due)
                 if due or step % run.log_steps == 0:
-                    losses = {key: float(value) / count for key, value in sums.items()}
-                    sums, count = {}, 0
+                    losses = {key: float(value) / counts[key] for key, value in sums.items()}
+                    sums, counts = {}, Counter()
                     _require_numbers(stage.name, step, losses)
                     speed = (done - first_done) / max(elapsed - first_elapsed, 1e-6)
                     left = (1.0 - done) / speed if speed > 0 else 0.0
@@ -289,6 +301,7 @@ def save(stage: Stage, path: Path, step: int, elapsed: float) -> None:
         "data": context.clips.digest(),
         "step": step,
         "elapsed": elapsed,
+        "basis": stage.basis,
         "random": stage.random.get_state(),
         "modules": {name: module.state_dict() for name, module in stage.modules.items()},
         "optimisers": {name: opt.state_dict() for name, opt in stage.optimisers.items()},
@@ -326,14 +339,19 @@ def norms_frozen(state: Mapping[str, Any]) -> bool:
     return bool(state["extra"].get("norms_frozen", False))
 
 
-def restore(stage: Stage, path: Path) -> tuple[int, float]:
-    """Fill a stage from its state; the step and the seconds that it had reached.
+def outdated(state: Mapping[str, Any], basis: str | None) -> bool:
+    """Whether a state was built on other networks of other stages than these."""
+    # Older states named the motion encoder elsewhere, and nothing else.
+    earlier = state.get("basis", state["extra"].get("encoder"))
+    return earlier is not None and earlier != basis
+
+
+def restore(stage: Stage, state: Mapping[str, Any], path: Path) -> tuple[int, float]:
+    """Fill a stage from its state (read from ``path``); the step and seconds that it had reached.
 
     Raises:
-        MocogenError: the state belongs to another architecture or other data.
+        MocogenError: the state belongs to another architecture.
     """
-    state = read_state(path)
-    require_fitting(state, stage.context, path)
     try:
         for name, module in stage.modules.items():
             module.load_state_dict(state["modules"][name])
@@ -360,13 +378,27 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> 
     optimiser.load_state_dict(saved)
 
 
+def fingerprint(*networks: nn.Module) -> str:
+    """A short name for the weights of networks."""
+    digest = hashlib.sha256()
+    for network in networks:
+        for value in network.state_dict().values():
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def config_of(state: Mapping[str, Any]) -> TrainConfig:
+    """The configuration that a state was made with."""
+    return from_dict(json.loads(state["config"]))
+
+
 def require_fitting(state: Mapping[str, Any], context: Context, path: Path) -> None:
-    """Refuse a state whose networks or data differ from this run's.
+    """Refuse a state whose networks, contents or data differ from this run's.
 
     Raises:
         MocogenError: says what differs.
     """
-    differing = same_model(context.config, from_dict(json.loads(state["config"])))
+    differing = differing_settings(context.config, config_of(state), state["stage"])
     clips = context.clips
     if tuple(state["actions"]) != clips.actions:
         here, there = ", ".join(clips.actions), ", ".join(state["actions"])
@@ -457,11 +489,16 @@ def linear_decay(progress: float, start: float = 0.5) -> float:
 
 
 class LossLog:
-    """Losses as lines of JSON and, where tensorboard is installed, as its events."""
+    """Losses as lines of JSON and, where tensorboard is installed, as its events.
 
-    def __init__(self, context: Context, stage: str) -> None:
+    Lines of the stage past the step that it goes on from are taken out: they were written after
+    the last state, by a process that was killed.
+    """
+
+    def __init__(self, context: Context, stage: str, step: int = 0) -> None:
         self.folder, self.stage = context.folder, stage
         self.path = context.folder / "losses.jsonl"
+        self._keep_until(step)
         self.writer: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -469,6 +506,23 @@ class LossLog:
             context.reporter.note("tensorboard is not installed: no event files are written")
         else:
             self.writer = SummaryWriter(str(context.folder / "events" / stage))
+
+    def _keep_until(self, step: int) -> None:
+        if not self.path.exists():
+            return
+        with write_errors(self.path):
+            lines = self.path.read_text("utf-8", "replace").splitlines()
+        kept = [line for line in lines if self._belongs(line, step)]
+        if len(kept) < len(lines):
+            with atomic_path(self.path) as temporary:
+                temporary.write_text("".join(line + "\n" for line in kept), "utf-8")
+
+    def _belongs(self, line: str, step: int) -> bool:
+        try:
+            record = json.loads(line)
+        except ValueError:  # cut off by a full disk
+            return False
+        return bool(record["stage"] != self.stage or record["step"] <= step)
 
     def write(self, step: int, elapsed: float, losses: Mapping[str, float]) -> None:
         line = {"stage": self.stage, "step": step, "seconds": round(elapsed, 1)}

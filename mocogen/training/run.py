@@ -17,13 +17,14 @@ import torch
 from lightning_fabric import Fabric
 
 from ..devices import choose_device
-from ..errors import UsageError
+from ..errors import MocogenError, UsageError
 from ..files import atomic_path, lock, write_errors
+from ..flow_checkpoint import FlowSpec
 from ..generator import Generator
-from .config import TrainConfig, load_config, to_toml
+from .config import STAGES, TrainConfig, load_config, to_toml
 from .data import ClipSet, load_clips
-from .export import write_checkpoint
-from .loop import Context, Reporter, Silent, Stage, drive, state_path
+from .export import make_spec, write_checkpoint
+from .loop import CHECKPOINT, Context, Reporter, Silent, Stage, drive, state_path
 from .record import versions
 
 
@@ -42,9 +43,10 @@ def train(
         out: the run's folder; made if missing. A folder that holds states is used only to
             resume.
         config: see :func:`mocogen.training.config.load_config`.
-        device: "auto", "cpu", "cuda" or "cuda:N". Under ``torchrun`` every process takes a
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps". Under ``torchrun`` every process takes a
             device of that kind.
-        resume: go on from the last states in ``out``; stages that have ended are not run again.
+        resume: go on from the last states in ``out``; stages that have ended are not run again,
+            but for those whose basis has changed.
         reporter: told of notes and progress.
 
     Returns:
@@ -63,15 +65,17 @@ def train(
     if not leads:
         tell = Silent()
     if not resume:
-        blocking = [s for s in config.run.stages if state_path(out, s).exists()]
-        if blocking:
+        begun = [stage for stage in STAGES if state_path(out, stage).exists()]
+        if begun:
             raise UsageError(
-                f"{out} already holds a run's {blocking[0]} stage: go on with it by --resume, or "
+                f"{out} already holds a run's {begun[0]} stage: go on with it by --resume, or "
                 "give another folder"
             )
+    _require_both(config.run.stages, out)
     clips = clips_of(data, config)
     for line in clips.skipped:
         tell.note(f"skipped {line}")
+    _require_possible(config, clips)
     files = clips.listing()
     tell.note(
         f"{len(files)} clips used, {len(clips.skipped)} skipped; {len(clips.frames)} frames, "
@@ -88,7 +92,9 @@ def train(
             drive(_stage(name, context), resume, publish)
             fabric.barrier()
         result = write(context) if leads else None
-    if result is None:
+    if result is None and (out / CHECKPOINT).exists():
+        tell.note(f"{out / CHECKPOINT} is left as it was")
+    elif result is None:
         tell.note(f"{out} has no checkpoint yet: it needs the generator and the motion stage")
     elif config.is_flow:
         tell.note(f"{result}: smooth a clip with `mocogen smooth CLIP --checkpoint {result}`")
@@ -99,6 +105,36 @@ def train(
         fabric.barrier()
         torch.distributed.destroy_process_group()
     return result
+
+
+def _require_both(stages: tuple[str, ...], folder: Path) -> None:
+    """The joint stage refines what two others leave, or begins from noise.
+
+    Raises:
+        UsageError: there is, or will be, one of the two.
+    """
+    earlier = [s for s in ("generator", "motion") if s in stages or state_path(folder, s).exists()]
+    if "joint" in stages and len(earlier) == 1:
+        other = "motion" if earlier[0] == "generator" else "generator"
+        raise UsageError(
+            f"the joint stage needs the {other} stage beside the {earlier[0]} stage: name it too, "
+            "or give another folder to begin from noise"
+        )
+
+
+def _require_possible(config: TrainConfig, clips: ClipSet) -> None:
+    """Refuse, before any work is done, what would become a checkpoint that nobody can read.
+
+    Raises:
+        MocogenError: a name or a number is none that a checkpoint may have.
+    """
+    try:
+        if config.is_flow:
+            FlowSpec(config.flow.width, config.flow.name).check()
+        else:
+            make_spec(config, clips, {}, None).check()
+    except MocogenError as error:
+        raise MocogenError(f"no checkpoint could be made of this run: {error}") from None
 
 
 def clips_of(data: Path, config: TrainConfig) -> ClipSet:

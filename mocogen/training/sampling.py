@@ -87,9 +87,10 @@ class FrameSampler:
     @cached_property
     def means(self) -> Tensor:
         """The mean frame of every clip, in bytes: (clips, size, size, 3)."""
-        spans = zip(self.starts, self.lengths, strict=True)
-        clips = (self.bank[start : start + length] for start, length in spans)
-        return torch.stack([clip.double().mean(0).round().byte() for clip in clips])
+        spans, bank = zip(self.starts, self.lengths, strict=True), self.bank.cpu()
+        # On the CPU: not every device has double precision.
+        clips = (bank[start : start + length].double().mean(0) for start, length in spans)
+        return torch.stack([clip.round().byte() for clip in clips]).to(self.device)
 
     def draw_pairs(self, n: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Two frames of every clip drawn, anywhere in it: what :meth:`frames_of` takes, (5, n), and

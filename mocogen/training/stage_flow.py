@@ -23,6 +23,7 @@ from ..voxel_flow import VoxelFlow, sample
 from .config import FlowConfig
 from .data import Clip
 from .loop import (
+    CHECKPOINT,
     Context,
     Stage,
     average_gradients,
@@ -185,6 +186,6 @@ def write_flow_checkpoint(context: Context) -> Path | None:
             "versions": versions(),
         },
     )
-    result = context.folder / "checkpoint.safetensors"
+    result = context.folder / CHECKPOINT
     flow_checkpoint.save(result, spec, network)
     return result

@@ -19,8 +19,8 @@ from torch.nn import functional
 from ..generator import Generator
 from ..motion import MotionNetwork
 from .config import JointConfig
-from .content import content_mapping, mapped
-from .export import load_networks
+from .content import mapped
+from .export import basis_of, separate_networks
 from .loop import Context, Stage, average_gradients, linear_decay, set_rate, update_average
 from .losses import hinge_discriminator, log_discriminator, log_generator
 from .networks import ImageDiscriminator, VideoDiscriminator
@@ -50,10 +50,10 @@ class JointStage(Stage):
             motion = MotionNetwork(model.noise, model.hidden, model.motion, self.actions)
             images = ImageDiscriminator(values.discriminator_width, values.spectral)
             video = VideoDiscriminator(values.discriminator_width, values.spectral, self.actions)
-        earlier = load_networks(context)
-        self.refines = earlier is not None
-        self.mapping = content_mapping(config, clips) if self.refines else None
+        earlier = separate_networks(context)
+        self.refines, self.mapping = earlier is not None, None
         if earlier is not None:
+            self.basis, self.mapping = basis_of(earlier), earlier.mapping
             motion.load_state_dict(earlier.motion.state_dict())
             generator.load_state_dict(earlier.generator.state_dict())
             generator.train(not earlier.norms_frozen)

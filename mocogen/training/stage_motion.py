@@ -11,7 +11,6 @@ not jitter with it. A critic compares trajectories from pure noise with real one
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +30,8 @@ from .loop import (
     Context,
     Stage,
     average_gradients,
+    config_of,
+    fingerprint,
     linear_decay,
     norms_frozen,
     read_state,
@@ -53,7 +54,7 @@ class Trajectories:
         paths: (T, motion) each, one for every clip that is not mirrored (a mirrored clip has
             the same path, since the encoder sees it turned back).
         actions: index of each path's action.
-        mean: (motion,) of all codes, every action counting equally.
+        mean: (motion,) of all codes, every clip counting equally.
         whitening: (motion, motion); whitened = (code - mean) @ whitening.
         encoder: names the encoder's weights, so that paths of another are not mixed up.
     """
@@ -80,14 +81,6 @@ class ActionPaths:
     rows: list[int]
     centre: Tensor
     moments: Tensor
-
-
-def fingerprint(encoder: nn.Module) -> str:
-    """A short name for an encoder's weights."""
-    digest = hashlib.sha256()
-    for value in encoder.state_dict().values():
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def load_encoder(context: Context) -> MotionEncoder:
@@ -201,6 +194,7 @@ class MotionStage(Stage):
         self.actions = max(1, len(clips.actions))
         self.encoder = load_encoder(context)
         self.trajectories = encode_clips(context, self.encoder)
+        self.basis = self.trajectories.encoder
         with context.initialising(self.name):
             motion = MotionNetwork(model.noise, model.hidden, model.motion, len(clips.actions))
             posterior = NoisePosterior(model.motion, model.noise, self.actions, 96)
@@ -230,12 +224,9 @@ class MotionStage(Stage):
         self.by_action = _by_action(self.trajectories, device)
 
     def extra(self) -> dict[str, Any]:
-        """The motion network as the checkpoint wants it, and what it was fitted to."""
+        """The motion network as the checkpoint wants it."""
         folded = unwhitened(self.motion_average, self.trajectories)
-        return {
-            "motion_average": folded.state_dict(),
-            "encoder": self.trajectories.encoder,
-        }
+        return {"motion_average": folded.state_dict()}
 
     def draw(self, length: int) -> tuple[Tensor, Tensor]:
         """Real windows (length, n, motion) and their actions (n,), actions in equal shares.
@@ -360,7 +351,7 @@ class MotionStage(Stage):
         groups = len(self.context.clips.groups)
         regions = ContentRegions(groups, model.content, self.context.config.run.seed)
         group = torch.randint(groups, (n,), generator=random)
-        mapping = content_mapping(self.context.config, self.context.clips)
+        mapping = content_mapping(config_of(state), self.context.clips)
         content = mapped(mapping, regions.draw(group, random)).to(self.context.device)
         with torch.no_grad():
             codes = motion(noise, None, action if motion.categories else None)
