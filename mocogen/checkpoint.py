@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import MocogenError
+from .errors import MocogenError, printable
 from .files import atomic_path
 from .spec import REGIONS, ModelSpec
 
@@ -267,8 +267,7 @@ def tensors_of(motion: MotionNetwork, generator: Generator) -> Tensors:
 def fill(module: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:
     """Give a module of the same layout these tensors, in float32.
 
-    Batch norm's ``num_batches_tracked`` may be missing: sampling never needs it, and files
-    from PyTorch 0.2 do not have it.
+    They are without batch norm's ``num_batches_tracked``, which sampling never needs.
 
     Raises:
         MocogenError: names what is missing, unexpected or of another shape.
@@ -277,10 +276,9 @@ def fill(module: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> Non
 
     own = module.state_dict()
     counters = {k for k in own if k.endswith("num_batches_tracked")}
-    given = {k: v for k, v in tensors.items() if k not in counters}
     wanted = {k: tuple(v.shape) for k, v in own.items() if k not in counters}
-    check(wanted, {k: tuple(v.shape) for k, v in given.items()}, where)
-    floats = {key: value.float() for key, value in given.items()}
+    check(wanted, {k: tuple(v.shape) for k, v in tensors.items()}, where)
+    floats = {key: value.float() for key, value in tensors.items()}
     zeros = {key: torch.zeros((), dtype=torch.long) for key in counters}
     module.load_state_dict({**zeros, **floats}, assign=True)
 
@@ -341,7 +339,12 @@ def save(
 
     With ``half`` the weight matrices and kernels are stored in float16, which halves the
     file; biases, batch statistics and the content mapping's ``regions`` stay in float32.
+
+    Raises:
+        MocogenError: the spec has values that :func:`read` would refuse, or the file cannot be
+            written.
     """
+    spec.check()
     from safetensors.numpy import save_file
 
     tensors = {
@@ -356,4 +359,4 @@ def save(
 
 def _some(names: list[str], most: int = 4) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+    return ", ".join(map(printable, names[:most])) + rest

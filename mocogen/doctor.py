@@ -70,7 +70,7 @@ def examine(
     yield _tried("backends", "installed", _backends)
     for suffix, encoder in ENCODERS.items():
         yield _tried("encoders", suffix, partial(_encode, suffix, encoder), needed=True)
-    yield _ffmpeg()
+    yield _tried("encoders", "ffmpeg", _ffmpeg)
     yield from _checkpoints()
     for extra, names in EXTRAS.items():
         missing = [name for name in names if _installed_version(name) is None]
@@ -141,14 +141,20 @@ def _encode(suffix: str, encoder: str) -> str:
         return f"{encoder}, {path.stat().st_size} bytes for two black frames"
 
 
-def _ffmpeg() -> Finding:
+def _ffmpeg() -> str:
     """The ffmpeg program: mocogen encodes without it, and people pipe to it."""
     path = shutil.which("ffmpeg")
     if path is None:
-        return Finding("encoders", "ffmpeg", "no such program; mocogen does not need it")
-    done = subprocess.run([path, "-version"], capture_output=True, text=True, check=False)
+        return "no such program; mocogen does not need it"
+    try:
+        done = subprocess.run(
+            [path, "-version"], capture_output=True, text=True, errors="replace", timeout=10,
+            check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{path} does not run ({error}); mocogen does not need it"
     version = (done.stdout.splitlines() or ["no version"])[0].split(" Copyright")[0]
-    return Finding("encoders", "ffmpeg", f"{version} at {path}")
+    return f"{version} at {path}"
 
 
 def _checkpoints() -> Iterator[Finding]:

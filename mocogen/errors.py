@@ -1,4 +1,9 @@
-"""The two ways in which a request can fail, as the command line tells them."""
+"""The ways in which a request can fail, as the command line tells them."""
+
+
+def printable(text: object) -> str:
+    """A stranger's text without characters that a terminal would obey, on one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 class MocogenError(Exception):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .checkpoint import KEY, check_values, fill, read_metadata, whole_tensors
 from .errors import MocogenError
 from .files import atomic_path
-from .spec import FORMAT, PLAIN, SAMPLER, is_plain
+from .spec import FORMAT, PLAIN, SAMPLER, is_plain, values_of
 
 if TYPE_CHECKING:
     from .voxel_flow import VoxelFlow
@@ -23,7 +23,8 @@ KIND = "voxel-flow"
 DEFAULT = "smooth"
 """The shipped checkpoint."""
 
-_WIDEST = 1024
+_WIDEST = 256
+"""Of the channels: a small file must not ask for gigabytes of memory."""
 _PREFIX = "flow."
 
 
@@ -70,7 +71,13 @@ def kind_of(path: Path) -> str:
     Raises:
         MocogenError: the file is no checkpoint of mocogen's.
     """
-    return str(_values(path).get("kind", SAMPLER))
+    try:
+        values = json.loads(read_metadata(path))
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise MocogenError(f"cannot use {path}: its metadata cannot be read: it is damaged")
+    return str(values.get("kind", SAMPLER))
 
 
 def read_spec(path: Path) -> FlowSpec:
@@ -80,7 +87,10 @@ def read_spec(path: Path) -> FlowSpec:
         MocogenError: the file is no checkpoint of mocogen's, of another kind, of a later
             format, or its metadata makes no sense.
     """
-    values = _values(path)
+    try:
+        values = values_of(read_metadata(path))
+    except MocogenError as error:
+        raise MocogenError(f"cannot use {path}: {error}") from None
     kind = values.get("kind", SAMPLER)
     if kind == SAMPLER:
         raise MocogenError(
@@ -89,12 +99,6 @@ def read_spec(path: Path) -> FlowSpec:
         )
     if kind != KIND:
         raise MocogenError(f"cannot use {path}: it is of a kind {kind!r} that is unknown here")
-    version = values.get("format")
-    if type(version) is not int or version > FORMAT:
-        raise MocogenError(
-            f"cannot use {path}: its format is {version} and this mocogen reads up to {FORMAT}: "
-            "update mocogen"
-        )
     known = {f.name for f in fields(FlowSpec)}
     try:
         spec = FlowSpec(**{key: value for key, value in values.items() if key in known})
@@ -105,16 +109,6 @@ def read_spec(path: Path) -> FlowSpec:
     except MocogenError as error:
         raise MocogenError(f"cannot use {path}: its metadata has an {error}") from None
     return spec
-
-
-def _values(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(read_metadata(path))
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise MocogenError(f"cannot use {path}: its metadata cannot be read: it is damaged")
-    return values
 
 
 def load(path: Path) -> tuple[FlowSpec, VoxelFlow]:
@@ -130,10 +124,12 @@ def load(path: Path) -> tuple[FlowSpec, VoxelFlow]:
     from .voxel_flow import VoxelFlow
 
     spec = read_spec(path)
+    with whole_tensors(path):
+        tensors = {
+            key.removeprefix(_PREFIX): value.float() for key, value in load_file(path).items()
+        }
     with torch.random.fork_rng(devices=[]):
         network = VoxelFlow(spec.width)
-    with whole_tensors(path):
-        tensors = {key.removeprefix(_PREFIX): value for key, value in load_file(path).items()}
     fill(network, tensors, str(path))
     check_values({key: value.numpy() for key, value in tensors.items()}, str(path))
     return spec, network.eval().requires_grad_(False)

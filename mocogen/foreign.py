@@ -123,6 +123,11 @@ def _arrays(spec: ModelSpec, prefix: str, given: dict[str, Tensor], where: str) 
     return {prefix + name: array for name, array in arrays.items()}
 
 
+def plain_name(path: Path) -> str:
+    """A checkpoint's name from a file's, without what no name may have."""
+    return re.sub(r"[^\w.+-]", "-", path.stem).lstrip(".+-") or "converted"
+
+
 def _expect_generator(image: dict[str, Tensor], path: Path) -> None:
     missing = [k for k in ("main.0.weight", "main.12.weight") if k not in image]
     if missing:
@@ -180,7 +185,7 @@ def _recognise(
         noise_mode="per-frame" if authors else {"lstm": "constant", "gru": "feedback"}[cell],
         initial_state="normal" if authors else "zeros",
         pixel_range=(-1.0, 1.0) if authors else (0.0, 1.0),
-        name=re.sub(r"[^\w.+-]", "-", image_path.stem).lstrip(".+-") or "converted",
+        name=plain_name(image_path),
         data="unknown (weights from elsewhere)",
     )
     try:

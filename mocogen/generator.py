@@ -7,6 +7,8 @@ end. The member ``main`` and its numbering are those of the course's checkpoint 
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -23,7 +25,6 @@ class Generator(nn.Module):
         width: channels before the last layer; the earlier layers have 2, 4 and 8 times as
             many (64 in the course).
         image_size: height and width of the images in pixels, a multiple of 16 (96 or 64).
-        channels: colour channels of the images.
     """
 
     def __init__(
@@ -32,7 +33,6 @@ class Generator(nn.Module):
         categories: int = 0,
         width: int = 64,
         image_size: int = 96,
-        channels: int = 3,
     ) -> None:
         super().__init__()
         if image_size < 32 or image_size % 16:
@@ -40,13 +40,12 @@ class Generator(nn.Module):
         self.input_size = latent_size + categories
         self.width = width
         self.image_size = image_size
-        self.channels = channels
         sizes = [width * 8, width * 4, width * 2, width]
         # The first kernel covers the whole first feature map: (n, z, 1, 1) to (n, 8w, s/16, s/16).
         layers: list[nn.Module] = [
             nn.ConvTranspose2d(self.input_size, sizes[0], image_size // 16, 1, 0, bias=False)
         ]
-        for inputs, outputs in zip(sizes, [*sizes[1:], channels], strict=True):
+        for inputs, outputs in zip(sizes, [*sizes[1:], 3], strict=True):
             layers += [
                 nn.BatchNorm2d(inputs),
                 nn.ReLU(inplace=True),
@@ -65,7 +64,7 @@ class Generator(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Latents (n, latent_size + categories) to images (n, channels, size, size) in [-1, 1]."""
+        """Latents (n, latent_size + categories) to images (n, 3, size, size) in [-1, 1]."""
         return self.main(latent[:, :, None, None])
 
     def folded(self) -> nn.Sequential:
@@ -74,7 +73,7 @@ class Generator(nn.Module):
         Takes (n, input_size, 1, 1) and gives what :meth:`forward` gives in eval mode, up to
         rounding, with a third fewer passes over memory.
         """
-        layers = list(self.main.eval())
+        layers = list(copy.deepcopy(self.main).eval())
         kept: list[nn.Module] = []
         for layer in layers:
             if isinstance(layer, nn.BatchNorm2d):

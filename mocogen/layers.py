@@ -187,14 +187,14 @@ class LSTMCell(RecurrentCell):
         """
         n, dtype = self.hidden_size, np.float32
         order = torch.arange(4 * n).view(4, n)[[0, 1, 3, 2]].flatten()
-        halved = torch.ones(4 * n)
+        halved = torch.ones(4 * n, dtype=x.dtype)
         halved[: 3 * n] = 0.5
         bias = (self.bias_ih + self.bias_hh)[:, None]
         stacked = torch.cat([self.weight_hh / 2, self.weight_ih, bias], dim=1)
         weight = (stacked[order] * halved[:, None]).t().contiguous().numpy()
 
         # A row a frame: the state before it, its input, and the one that the bias counts by.
-        frames = torch.ones(len(x) + 1, len(weight))
+        frames = torch.ones(len(x) + 1, len(weight), dtype=x.dtype)
         frames[0, :n] = 2 * state[0][0]
         frames[:-1, n:-1] = x
         rows = frames.numpy()

@@ -19,7 +19,7 @@ class Video(np.ndarray[Any, np.dtype[np.uint8]]):
     """Frames, uint8 of (frames, height, width, 3), that Jupyter shows as a looping video.
 
     Slices over time, height and width (``video[10:20]``, ``video[:, :48]``) are videos again;
-    everything else (a frame, a channel, arithmetic, another type) is a plain array.
+    a frame or a channel of it, and what is computed from it, is a plain array.
 
     Args:
         frames: anything that numpy takes for such an array; it is not copied if it is one.

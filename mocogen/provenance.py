@@ -47,7 +47,7 @@ def record(source: Record, sha256: str | None, options: Record) -> Record:
 
 def command(made_by: Record) -> str:
     """The shell command that makes a record's clip again."""
-    words = ["mocogen", made_by.get("subcommand", "sample")]
+    words = ["mocogen", str(made_by.get("subcommand", "sample"))]
     if clip := made_by.get("clip"):
         words.append(str(clip))
     # A smoothed clip's length follows from the clip that it was made of.
@@ -63,7 +63,7 @@ def command(made_by: Record) -> str:
         if words[1] == "sample":
             # Braces in a name are doubled, for its --out takes single ones for fields.
             out = str(out).replace("{", "{{").replace("}", "}}")
-        words += ["--out", out]
+        words += ["--out", str(out)]
     return shlex.join(words)
 
 
@@ -100,7 +100,7 @@ def read(path: Path) -> Record:
     try:
         text = reader(path)
         found = json.loads(text) if text else None
-    except (OSError, ValueError, SyntaxError, RecursionError):
+    except Exception:  # decoders raise whatever they like on damaged files
         raise MocogenError(
             f"cannot read {path}: it is damaged, or is no {path.suffix} file"
         ) from None
@@ -127,11 +127,8 @@ def _from_gif(path: Path) -> str | None:
 def _from_mp4(path: Path) -> str | None:
     import av
 
-    try:
-        with av.open(str(path)) as container:
-            return container.metadata.get("comment")
-    except av.FFmpegError as error:
-        raise ValueError(str(error)) from None
+    with av.open(str(path)) as container:
+        return container.metadata.get("comment")
 
 
 def _from_image(path: Path) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ SUFFIXES = (*VIDEO_SUFFIXES, ".webp", ".apng", ".png", ".npy")
 """What :func:`open_frames` reads: all that mocogen writes, and what else PyAV decodes."""
 
 DEFAULT_FPS = 25.0
+SLOWEST, FASTEST = 0.1, 1000.0
+"""Frames a second: a file that asks for more or fewer is played at these."""
+
+MOST_FRAMES = 10_000_000
+"""A record that speaks of more is not believed."""
+
+LONGEST_STILL = 10_000
+"""Frames for which one picture may stand; a file whose times ask for more is damaged."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,27 @@ def _record(path: Path) -> provenance.Record | None:
 
 def _fps(path: Path, record: provenance.Record | None, otherwise: float) -> float:
     """The rate that the record asks for, as the format can play it, or else ``otherwise``."""
-    fps, frames = (record or {}).get("fps"), (record or {}).get("frames")
-    if not isinstance(fps, int | float) or not isinstance(frames, int) or not fps > 0 < frames:
-        return otherwise
-    return WRITERS[path.suffix.lower()].real_fps(frames, fps)
+    fps: Any = (record or {}).get("fps")
+    frames: Any = (record or {}).get("frames")
+    known = type(fps) in (int, float) and type(frames) is int
+    if known and SLOWEST <= fps <= FASTEST and 0 < frames <= MOST_FRAMES:
+        return WRITERS[path.suffix.lower()].real_fps(frames, fps)
+    return min(max(otherwise, SLOWEST), FASTEST)
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Turn what a decoder finds wrong with a file into a sentence; they raise whatever they like.
+
+    Raises:
+        MocogenError: the body could not make sense of the file.
+    """
+    try:
+        yield
+    except MocogenError:
+        raise
+    except Exception:
+        raise _damaged(path) from None
 
 
 def _damaged(path: Path) -> MocogenError:
@@ -86,19 +112,16 @@ def _damaged(path: Path) -> MocogenError:
 def _open_video(path: Path, record: provenance.Record | None) -> Reading:
     import av
 
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise MocogenError(f"{path} has no picture in it")
-            stream = container.streams.video[0]
-            codec = stream.codec_context
-            plays = path.suffix.lower() == ".mp4" and (codec.name, codec.pix_fmt) == (
-                "h264",
-                "yuv420p",
-            )
-            rate = stream.average_rate
-    except (av.FFmpegError, ValueError):
-        raise _damaged(path) from None
+    with damage_told(path), av.open(str(path)) as container:
+        if not container.streams.video:
+            raise MocogenError(f"{path} has no picture in it")
+        stream = container.streams.video[0]
+        codec = stream.codec_context
+        plays = path.suffix.lower() == ".mp4" and (codec.name, codec.pix_fmt) == (
+            "h264",
+            "yuv420p",
+        )
+        rate = stream.average_rate
     fps = _fps(path, record, float(rate) if rate else DEFAULT_FPS)
     return Reading(_video_frames(path), fps, record, plays)
 
@@ -107,15 +130,12 @@ def _video_frames(path: Path) -> Iterator[Frame]:
     import av
 
     count = 0
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            promised = stream.frames  # 0 where the format does not say
-            for frame in container.decode(stream):
-                count += 1
-                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    except (av.FFmpegError, ValueError):
-        raise _damaged(path) from None
+    with damage_told(path), av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        promised = stream.frames  # 0 where the format does not say
+        for frame in container.decode(stream):
+            count += 1
+            yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     if count < max(promised, 1):
         raise MocogenError(f"{path} is cut off: it has {count} of {max(promised, 1)} frames")
     if path.suffix.lower() == ".gif":
@@ -128,12 +148,9 @@ def _video_frames(path: Path) -> Iterator[Frame]:
 def _open_webp(path: Path, record: provenance.Record | None) -> Reading:
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            image.load()
-            milliseconds = image.info.get("duration", 0)
-    except (OSError, ValueError, SyntaxError):
-        raise _damaged(path) from None
+    with damage_told(path), Image.open(path) as image:
+        image.load()
+        milliseconds = float(image.info.get("duration", 0))
     fps = _fps(path, record, 1000 / milliseconds if milliseconds else DEFAULT_FPS)
     return Reading(_webp_frames(path, fps), fps, record)
 
@@ -142,30 +159,26 @@ def _webp_frames(path: Path, fps: float) -> Iterator[Frame]:
     """Frames at a steady rate: equal neighbours, which the format merges, are told apart."""
     from PIL import Image
 
-    shown = elapsed = 0
-    try:
-        with Image.open(path) as image:
-            for index in range(getattr(image, "n_frames", 1)):
-                image.seek(index)
-                frame = np.asarray(image.convert("RGB"))
-                elapsed += image.info.get("duration", 0)
-                due = max(round(elapsed * fps / 1000), shown + 1)
-                for _ in range(due - shown):
-                    yield frame
-                shown = due
-    except (OSError, ValueError, EOFError, SyntaxError):
-        raise _damaged(path) from None
+    shown, elapsed = 0, 0.0
+    with damage_told(path), Image.open(path) as image:
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            frame = np.asarray(image.convert("RGB"))
+            elapsed += float(image.info.get("duration", 0))
+            due = max(round(elapsed * fps / 1000), shown + 1)
+            if due - shown > LONGEST_STILL:
+                raise _damaged(path)
+            for _ in range(due - shown):
+                yield frame
+            shown = due
 
 
 def _strip_frames(path: Path, record: provenance.Record | None) -> Iterator[Frame]:
     """The frames of a strip: as many as its record says, or else squares."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            strip = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise _damaged(path) from None
+    with damage_told(path), Image.open(path) as image:
+        strip = np.asarray(image.convert("RGB"))
     height, width = strip.shape[:2]
     count: Any = (record or {}).get("frames")
     if not isinstance(count, int) or count < 1 or width % count:
@@ -179,10 +192,10 @@ def _strip_frames(path: Path, record: provenance.Record | None) -> Iterator[Fram
 
 
 def _array_frames(path: Path) -> Iterator[Frame]:
-    try:
+    with damage_told(path), np.errstate(over="ignore"):  # of a shape that cannot be
         frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        raise _damaged(path) from None
+        if not isinstance(frames, np.ndarray):  # an archive of several
+            raise _damaged(path)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         raise MocogenError(
             f"{path} is no clip: it holds {frames.dtype} of {frames.shape} instead of uint8 of "

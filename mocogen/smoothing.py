@@ -119,7 +119,7 @@ def _images(path: Path) -> Iterator[Frame]:
             yield np.asarray(image.convert("RGB"))
     except MocogenError as error:
         raise MocogenError(f"cannot smooth {path}: it is {error}") from None
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # decoders raise whatever they like on damaged files
         raise MocogenError(f"cannot read {path}: it is damaged, or holds no images") from None
 
 
@@ -148,10 +148,17 @@ def write(
     check_target(source.path, out)
     count = source.smooth_frames(factor)
     form = ClipFormat(count, source.height, source.width, fps, made_by)
+    changed = MocogenError(f"{source.path} has changed while it was smoothed: begin again")
+    made = 0
     with open_clip(out, form) as writer:
         for frame in smoothed(network, device, _open(source.path).frames, factor):
+            if made == count or frame.shape[:2] != (source.height, source.width):
+                raise changed
             writer.write(frame[None])
+            made += 1
             on_frame(1)
+        if made < count:
+            raise changed
 
 
 def check_target(clip: Path, out: Path) -> None:

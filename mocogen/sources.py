@@ -26,7 +26,7 @@ def is_frame_folder(path: Path) -> bool:
     try:
         with Image.open(inside[0]) as image:
             return _strip_length(image) == 0
-    except (OSError, ValueError):
+    except Exception:  # decoders raise whatever they like on damaged files
         return False
 
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from .errors import MocogenError
+from .errors import MocogenError, printable
 
 FORMAT = 3
 """Version of the metadata; raised when an older mocogen could not read it."""
@@ -27,6 +27,9 @@ INITIAL_STATES = ("zeros", "normal")
 MAX_WARM_UP = 1024
 """Steps; a file that asks for more is damaged, and would keep every clip waiting."""
 
+LARGEST = 2**20
+"""No part of a latent or of a network is longer; a file that says so is damaged."""
+
 MAX_PUSH = 100.0
 MIN_BLEND = 1e-3
 """Of the content mapping: pushes blend over some width, or they would jump."""
@@ -34,7 +37,7 @@ MIN_BLEND = 1e-3
 LATENT_PARTS = ("motion", "content", "category")
 
 
-PLAIN = "a name begins with a letter or a digit and has only these, spaces and . + - _, none twice"
+PLAIN = "a name begins with a letter or a digit and has only these, spaces and . + - _"
 
 
 def is_plain(name: object) -> bool:
@@ -44,6 +47,26 @@ def is_plain(name: object) -> bool:
 
 REGIONS = "content.regions"
 """The tensor with the content mapping's directions, (regions, content)."""
+
+
+def values_of(text: str) -> dict[str, Any]:
+    """What a checkpoint of any kind says of itself, in a format that can be read.
+
+    Raises:
+        MocogenError: it is no metadata of mocogen's, or of a later format.
+    """
+    try:
+        values = json.loads(text)
+        version = values["format"]
+        if type(version) is not int or version < 1:
+            raise ValueError
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise MocogenError("its metadata cannot be read: it is damaged") from None
+    if version > FORMAT:
+        raise MocogenError(
+            f"its format is {version} and this mocogen reads up to {FORMAT}: update mocogen"
+        )
+    return dict(values)
 
 
 @dataclass(frozen=True)
@@ -123,22 +146,9 @@ class ModelSpec:
         Raises:
             MocogenError: it is no metadata of mocogen's, of a later format, or incomplete.
         """
-        try:
-            values = json.loads(text)
-            version = values["format"]
-            if type(version) is not int or version < 1:
-                raise ValueError
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise MocogenError("its metadata cannot be read: it is damaged") from None
-        if version > FORMAT:
-            raise MocogenError(
-                f"its format is {version} and this mocogen reads up to {FORMAT}: update mocogen"
-            )
+        values = values_of(text)
         if values.get("kind", SAMPLER) != SAMPLER:
-            raise MocogenError(
-                f"it holds a {values['kind']} network and no sampler: see `mocogen info` for what "
-                "it is"
-            )
+            raise MocogenError(f"it holds a {printable(values['kind'])} network and no sampler")
         known = {f.name for f in fields(cls)}
         for name in ("actions", "latent_order", "pixel_range"):
             if isinstance(values.get(name), list):
@@ -163,7 +173,8 @@ class ModelSpec:
             MocogenError: names them.
         """
         sizes = ("content", "noise", "hidden", "motion", "width", "image_size")
-        wrong = [n for n in sizes if type(getattr(self, n)) is not int or getattr(self, n) < 1]
+        values = {name: getattr(self, name) for name in sizes}
+        wrong = [n for n, v in values.items() if type(v) is not int or not 0 < v <= LARGEST]
         if self.image_size % 16 or self.image_size < 32:
             wrong.append("image_size")
         parts = set(self.latent_order)
@@ -191,6 +202,8 @@ class ModelSpec:
             wrong.append("name")
         if type(self.head) is not bool:
             wrong.append("head")
+        elif not self.head and self.motion != self.hidden:  # the state is the motion code
+            wrong.append("motion")
         if type(self.fps) not in (int, float) or not 0.1 <= self.fps <= 1000:
             wrong.append("fps")
         low_high = self.pixel_range

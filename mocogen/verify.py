@@ -636,7 +636,7 @@ def read_solutions(path: Path) -> Solutions:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MocogenError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MocogenError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(values, dict):
         values = {}
@@ -649,7 +649,7 @@ def read_solutions(path: Path) -> Solutions:
     for key in SOLUTION_KEYS:
         try:
             solutions[key] = torch.tensor(values[key], dtype=torch.float64)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise MocogenError(f"{path}: {key} is not an array of numbers ({error})") from error
     return solutions
 

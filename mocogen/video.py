@@ -99,6 +99,7 @@ class Mp4Writer(ClipWriter):
     starting a program a clip takes longer than encoding a short one.
     """
 
+    LARGEST = 16384
     # BT.601 is what the conversion from RGB makes; said aloud, no player needs to guess.
     OPTIONS: ClassVar[dict[str, str]] = {
         "crf": "18",
@@ -132,6 +133,14 @@ class Mp4Writer(ClipWriter):
         self._stream.width = form.width + odd[1]
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
+
+    @classmethod
+    def check(cls, form: ClipFormat) -> None:
+        if max(form.height, form.width) > cls.LARGEST:
+            raise UsageError(
+                f"frames of {form.width}x{form.height}: an .mp4 has at most {cls.LARGEST} pixels a "
+                "side; use .gif or .npy, or a smaller --scale"
+            )
 
     def write(self, frames: Frames) -> None:
         for frame in frames:

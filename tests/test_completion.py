@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mocogen.cli.complete import samplers
+
 from .conftest import BACKENDS, ROOT
 
 PROGRAM = "import sys; sys.argv[0] = 'mocogen'; from mocogen.cli import main; main()"
@@ -63,6 +65,13 @@ def test_checkpoints_are_names_and_files(complete: Complete, tmp_path: Path):
     assert complete("info", "''")[:3] == ["shapes", "smooth", "weizmann"]
     assert complete("sample", "--checkpoint", "runs/") == ["runs/a.safetensors"]
     assert complete("info", "ow") == ["own.safetensors"]
+
+
+def test_a_damaged_checkpoint_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "broken.safetensors").write_bytes(b"no checkpoint")
+    monkeypatch.setattr("mocogen.checkpoint.shipped_folder", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    assert samplers("bro") == []
 
 
 def test_actions_are_those_of_the_checkpoint(complete: Complete, tiny: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,6 +62,18 @@ def test_a_missing_encoder_is_told_and_costs_the_status(
     assert ".webp          libwebp" in out, "what works is told as well"
     assert said.startswith("mocogen: sampling does not work here: encoders .gif")
     assert said.count("\n") == 1
+
+
+def test_a_broken_ffmpeg_stops_nothing(
+    told_by: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "ffmpeg").write_bytes(b"\x7fELF no program")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    status, out, said = told_by()
+    assert status == 0, said
+    assert "does not run" in out
+    assert "sampling" in out
 
 
 def test_what_is_asked_for_is_what_is_tried(told_by: Doctor):

@@ -135,6 +135,18 @@ def test_a_converted_pair_gives_the_same_clips(run, image: Path, data: Path, tmp
     assert all(v.dtype == torch.float32 for v in load_file(tmp_path / "mine.safetensors").values())
 
 
+def test_a_converted_pair_has_a_name_that_can_be_read(run, image: Path, data: Path, tmp_path: Path):
+    pair = ("--generator", image, "--motion", data / "course" / "LSTM-120000.model")
+    done = run("convert", *pair, "--out", "my model (1).safetensors")
+    assert done.returncode == 0, done.stderr
+    assert "--checkpoint 'my model (1).safetensors'" in done.stderr
+    assert mocogen.load(tmp_path / "my model (1).safetensors").spec.name == "my-model--1-"
+    refused = run("convert", *pair, "--name", "a/b", "--out", "other.safetensors")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "a name begins with a letter" in refused.stderr
+    assert not (tmp_path / "other.safetensors").exists()
+
+
 def test_pickled_code_is_never_run(tmp_path: Path, image: Path):
     torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
     with pytest.raises(MocogenError, match="save its state_dict"):

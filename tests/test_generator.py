@@ -51,7 +51,10 @@ def test_folding_changes_nothing_but_rounding():
             layer.weight.data.uniform_(0.5, 2)
             layer.bias.data.normal_()
     latent = torch.randn(3, 60)
-    folded = generator.folded()
+    folded = generator.train().folded()
+    assert generator.training, "the generator itself is left as it was"
+    assert all(p.requires_grad for p in generator.parameters())
+    generator.eval()
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded)
     with torch.no_grad():
         assert torch.allclose(folded(latent[:, :, None, None]), generator(latent), atol=1e-5)

@@ -101,6 +101,20 @@ def test_in_place_steps_go_on_from_a_state_that_has_gradients(batch: int) -> Non
     assert_close(c, state[1].detach())
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_layers_keep_their_precision_whatever_the_default_is(batch: int) -> None:
+    cell, x = LSTMCell(4, 8), torch.randn(5, batch, 4)
+    state = cell.initial_state(batch)
+    with torch.no_grad():
+        hidden, _ = cell.unroll_in_place(x, 5, state)
+        torch.set_default_dtype(torch.float64)
+        try:
+            again, _ = cell.unroll_in_place(x, 5, state)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert torch.equal(again, hidden)
+
+
 READY_MADE = re.compile(r"(torch|nn|functional|F|_VF)\b.*\.(linear|bilinear|lstm|gru|rnn)\w*", re.I)
 
 

@@ -319,6 +319,11 @@ def test_a_broken_layer_misses_the_courses_values(
     [
         (None, "cannot read .*: No such file"),
         ("not json", "is not a JSON file"),
+        ("[" * 100_000, "is not a JSON file"),
+        (
+            json.dumps(dict.fromkeys(verify.SOLUTION_KEYS, 10**400)),
+            "linear_weight is not an array of numbers",
+        ),
         ("[1, 2]", "it lacks linear_weight, linear_bias,"),
         (
             json.dumps({key: 0 for key in verify.SOLUTION_KEYS if key != "lstm_h"}),

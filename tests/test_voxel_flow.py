@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mocogen import flow_checkpoint
@@ -98,7 +99,9 @@ def test_a_checkpoint_holds_the_network(tmp_path: Path) -> None:
         (FlowSpec(width=8), "of another shape"),
         (FlowSpec(width=0), "width = 0"),
         (FlowSpec(width=4, name="../up"), "name"),
+        (FlowSpec(width=1000), "width = 1000"),
         (FlowSpec(width=4, format=99), "update mocogen"),
+        (FlowSpec(width=4, format=-1), "damaged"),
         (FlowSpec(width=4, kind="dream"), "kind 'dream'"),
     ],
 )
@@ -107,6 +110,21 @@ def test_metadata_that_makes_no_sense(tmp_path: Path, spec: FlowSpec, message: s
     flow_checkpoint.save(path, spec, VoxelFlow(4))
     with pytest.raises(MocogenError, match=message):
         flow_checkpoint.load(path)
+
+
+def test_metadata_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "deep.safetensors"
+    save_file(VoxelFlow(4).state_dict(), path, {"mocogen": "[" * 100_000})
+    for read in (flow_checkpoint.kind_of, flow_checkpoint.read_spec):
+        with pytest.raises(MocogenError, match="damaged"):
+            read(path)
+
+
+def test_weights_of_another_precision(tmp_path: Path) -> None:
+    network, path = VoxelFlow(4), tmp_path / "bf16.safetensors"
+    tensors = {f"flow.{k}": v.bfloat16() for k, v in network.state_dict().items()}
+    save_file(tensors, path, {"mocogen": FlowSpec(width=4).to_json()})
+    assert flow_checkpoint.load(path)[1].out.weight.dtype == torch.float32
 
 
 def test_weights_that_are_no_numbers(tmp_path: Path) -> None:

@@ -35,8 +35,7 @@ def flows(incomplete: str) -> list[str]:
 
 def _names(incomplete: str, kinds: tuple[str, ...]) -> list[str]:
     shipped = checkpoint.shipped().items()
-    names = [name for name, path in shipped if flow_checkpoint.kind_of(path) in kinds]
-    names = [name for name in names if name.startswith(incomplete)]
+    names = [n for n, path in shipped if n.startswith(incomplete) and _kind(path) in kinds]
     start = incomplete.rpartition("/")[0] + "/" if "/" in incomplete else ""
     beside = Path(start or ".")
     if beside.is_dir():
@@ -47,6 +46,14 @@ def _names(incomplete: str, kinds: tuple[str, ...]) -> list[str]:
             if fits and not hidden and text.startswith(incomplete):
                 names.append(text)
     return names
+
+
+def _kind(path: Path) -> str:
+    """A checkpoint's kind; "" for a damaged one, of which its own command will tell."""
+    try:
+        return flow_checkpoint.kind_of(path)
+    except MocogenError:
+        return ""
 
 
 def actions(context: typer.Context, incomplete: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
+from ..spec import PLAIN, is_plain
 from . import common
 
 
@@ -22,14 +24,16 @@ def convert(
     """Write a pair of others' networks as one checkpoint, with the same samples."""
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: a checkpoint's name ends in .safetensors")
+    if name is not None and not is_plain(name):
+        raise UsageError(f"--name {name!r}: {PLAIN}")
     from .. import checkpoint, foreign
 
     spec, tensors = foreign.read_pair(generator, motion)
-    spec = replace(spec, name=name or out.stem)
+    spec = replace(spec, name=name or foreign.plain_name(out))
     checkpoint.save(out, spec, *checkpoint.networks(spec, tensors), half=False)
     if not quiet:
         common.say(
             f"{out}: {spec.cell.upper()} motion network, {spec.noise_mode} noise, "
             f"{spec.image_size}x{spec.image_size} generator; sample from it with "
-            f"`mocogen sample --checkpoint {out}`"
+            f"`mocogen sample --checkpoint {shlex.quote(str(out))}`"
         )

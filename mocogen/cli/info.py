@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import checkpoint, flow_checkpoint, provenance
+from ..errors import printable
 from ..files import sha256
 from . import common, complete
 
@@ -34,11 +35,11 @@ def info(
         return
     for key, value in shown.items():
         if isinstance(value, dict):
-            print(f"{key}:")
+            print(f"{printable(key)}:")
             for inner, item in value.items():
-                print(f"  {inner:<14} {_plain(item)}")
+                print(f"  {printable(inner):<14} {_plain(item)}")
         else:
-            print(f"{key:<16} {_plain(value)}")
+            print(f"{printable(key):<16} {_plain(value)}")
 
 
 def _is_clip(target: str) -> bool:
@@ -69,13 +70,10 @@ def _checkpoint(target: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and not any(isinstance(v, list | tuple) for v in value):
         return ", ".join(map(_plain, value)) or "none"
     if value is None or value == "":
         return "none"
     if isinstance(value, dict) and len(value) > LISTED:
         return f"{len(value)} of them (--json prints them)"
-    # Files of strangers may hold control characters, which a terminal would obey.
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value)
-    )
+    return printable(value)

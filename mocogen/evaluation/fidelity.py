@@ -9,13 +9,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from .measures import LUMA
+
 Frame = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 _SIGMA, _RADIUS = 1.5, 5
 """Of SSIM's window, in pixels: 11x11, as in the paper."""
-
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def moving(before: Frame, after: Frame, threshold: int) -> Mask:
@@ -41,7 +41,7 @@ def ssim_map(made: Frame, real: Frame) -> NDArray[np.float64]:
     Wang, Bovik, Sheikh and Simoncelli 2004, eq. 13, of brightness, in a Gaussian window;
     beyond the edge the frame is mirrored.
     """
-    x, y = made @ _LUMA, real @ _LUMA
+    x, y = made @ LUMA, real @ LUMA
     mean_x, mean_y = _windowed(x), _windowed(y)
     variance_x = _windowed(x * x) - mean_x**2
     variance_y = _windowed(y * y) - mean_y**2

@@ -79,10 +79,15 @@ def gather(folder: Path, clips: Iterable[Path]) -> Iterator[GalleryEntry | Skipp
     listed = _listed(folder / manifest.NAME)
     for path in clips:
         name = path.relative_to(folder).as_posix()
+        found: GalleryEntry | Skipped
         try:
-            yield _entry(path, name, listed.pop(name, None))
+            found = _entry(path, name, listed.pop(name, None))
         except MocogenError as error:
-            yield Skipped(name, str(error))
+            found = Skipped(name, str(error))
+        except Exception as error:  # so do encoders, on what strangers wrote
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            found = Skipped(name, f"cannot show {path}: {reason[:120]}")
+        yield found
     for name in listed:
         # Members of archives are listed by the archive's name and their own.
         if ".tar/" not in name:
@@ -108,10 +113,14 @@ def write(
     head, foot = _template(title)
     shown: list[dict[str, Any]] = []
     identity = hashlib.sha256()
-    with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8") as page:
+    # Names that are no UTF-8 can be shown, if not as they are.
+    with (
+        atomic_path(out) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace") as page,
+    ):
         page.write(head)
         for entry in entries:
-            identity.update(entry.file.encode() + entry.video)
+            identity.update(entry.file.encode(errors="surrogateescape") + entry.video)
             video = base64.b64encode(entry.video).decode()
             page.write(f'<script type="text/plain" id="clip-{len(shown)}">{video}</script>\n')
             shown.append(_facts(entry))
@@ -141,7 +150,9 @@ def _listed(path: Path) -> dict[str, provenance.Record]:
         try:
             line = json.loads(text)
             file, digest = line["file"], line["checkpoint"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if not (isinstance(file, str) and isinstance(digest, str)):
             continue
         options = {k: v for k, v in line.items() if k not in ("file", "index", "sha256")}
         listed[file] = {**options, "checkpoint": names.get(digest, digest)}
@@ -162,7 +173,8 @@ def _entry(path: Path, name: str, listed: provenance.Record | None) -> GalleryEn
     else:
         fps = reading.fps
         if reading.record is None and listed:  # a bare array does not know its rate
-            fps = float(listed.get("fps", fps))
+            said: Any = listed.get("fps")
+            fps = float(said) if type(said) in (int, float) else fps
         video = mp4_bytes(np.stack(frames), fps, record or {})
     poster = io.BytesIO()
     still = Image.fromarray(frames[len(frames) // 2])
@@ -174,11 +186,11 @@ def _facts(entry: GalleryEntry) -> dict[str, Any]:
     """What the page's program knows of a clip. Seeds are text: they may exceed 2**53."""
     record = entry.record or {}
     options = {key: value for key, value in record.items() if key not in _NOT_OPTIONS}
-    seed = record.get("seed")
+    seed, action = record.get("seed"), record.get("action")
     return {
         "file": entry.file,
         "seed": None if seed is None else str(seed),
-        "action": record.get("action"),
+        "action": action if isinstance(action, str) else None,
         "options": provenance.command(options).removeprefix("mocogen sample").strip(),
         "poster": "data:image/webp;base64," + base64.b64encode(entry.poster).decode(),
     }

@@ -1,0 +1,180 @@
+"""Clips of strangers: whatever is wrong with a file, a sentence says so."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from mocogen import gallery, provenance, reading
+from mocogen.cli.info import info
+from mocogen.errors import MocogenError
+from mocogen.smoothing import Source, write
+from mocogen.video import ClipFormat, open_clip
+from mocogen.voxel_flow import VoxelFlow
+
+
+def frames(count: int = 4, height: int = 8, width: int = 8) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, height, width, 3), np.uint8)
+
+
+def clip(path: Path, record: dict[str, Any] | None = None, count: int = 4) -> Path:
+    form = ClipFormat(count, 8, 8, 25.0, {"mocogen": "1", **(record or {})})
+    with open_clip(path, form) as writer:
+        writer.write(frames(count))
+    return path
+
+
+def array_header(text: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that says it is of 20,000 x 20,000 pixels."""
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(b"0"))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+def archive() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, a=frames(), b=frames())
+    return stream.getvalue()
+
+
+def png_with(key: str) -> bytes:
+    """A picture with a text chunk of a name that Pillow uses itself."""
+    info, stream = PngInfo(), io.BytesIO()
+    info.add_text(key, "words")
+    Image.fromarray(frames(1)[0]).save(stream, "PNG", pnginfo=info)
+    return stream.getvalue()
+
+
+HOSTILE = {
+    "no-archive.npy": b"PK\x03\x04garbage",
+    "archive.npy": archive(),
+    "unclosed.npy": array_header("{'descr': '|u1', ("),
+    "endless.npy": array_header(
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000000000, 1000000000, 8, 3)}"
+    ),
+    "bomb.apng": bomb(),
+    "bomb.png": bomb(),
+    "duration.apng": png_with("duration"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_damage_of_any_kind_is_told(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(HOSTILE[name])
+    with pytest.raises(MocogenError, match=r"is damaged, or is no \.(npy|a?png) file"):
+        list(reading.open_frames(path).frames)
+    assert isinstance(next(gallery.gather(tmp_path, [path])), gallery.Skipped)
+
+
+def test_a_video_of_an_unknown_codec(tmp_path: Path) -> None:
+    path = clip(tmp_path / "a.mp4")
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(MocogenError, match="is damaged"):
+        list(reading.open_frames(path).frames)
+
+
+def test_a_text_that_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png_with("xmp"))
+    with pytest.raises(MocogenError, match=r"damaged|no record"):
+        provenance.read(path)
+    assert len(list(reading.open_frames(path).frames)) == 1
+
+
+def test_what_a_record_says_is_shown_not_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nested = json.loads("[" * 900 + "1" + "]" * 900)
+    odd = {"\x1b]0;x\x07": 1, "nested": nested, "subcommand": 5, "out": 6}
+    info(str(clip(tmp_path / "a.png", odd)), as_json=False)
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert r"\x1b]0;x\x07" in shown
+    assert "mocogen 5 " in shown
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"fps": 1e-320, "frames": 4},
+        {"fps": float("inf"), "frames": 4},
+        {"fps": 25.0, "frames": 10**400},
+        {"fps": True, "frames": 4},
+    ],
+)
+def test_a_record_that_cannot_be_true_is_not_believed(
+    tmp_path: Path, record: dict[str, Any]
+) -> None:
+    read = reading.open_frames(clip(tmp_path / "a.gif", record))
+    assert read.fps == pytest.approx(25)
+    assert len(list(read.frames)) == 4
+
+
+def test_one_picture_does_not_stand_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    first, second = (Image.fromarray(frame) for frame in frames(2))
+    first.save(path, save_all=True, append_images=[second], duration=[1, 16_777_215])
+    with pytest.raises(MocogenError, match="is damaged"):
+        list(reading.open_frames(path).frames)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"file": ["x"], "checkpoint": "y"}',
+        '{"file": 5, "checkpoint": "y"}',
+        '{"file": "a.npy", "checkpoint": ["y"]}',
+        '{"file": "a.npy", "checkpoint": "y", "fps": "fast"}',
+        '{"file": "a.npy", "checkpoint": "y", "action": NaN}',
+        '{"file": "a.npy", "checkpoint": "y", "subcommand": 5, "out": 6}',
+        "[" * 100_000,
+    ],
+)
+def test_a_line_of_a_manifest_takes_no_page_down(tmp_path: Path, line: str) -> None:
+    np.save(tmp_path / "a.npy", frames())
+    (tmp_path / "manifest.jsonl").write_text(line + "\n", "utf-8")
+    out = tmp_path / "page.html"
+    shown = gallery.write(
+        out, "t", gallery.gather(tmp_path, [tmp_path / "a.npy"]), on_clip=lambda: None
+    )
+    assert shown == 1
+    assert "NaN" not in out.read_text("utf-8").partition('"clips"')[2]
+
+
+def test_a_name_that_is_no_text_is_shown_all_the_same(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", frames())
+    path = (tmp_path / "a.npy").rename(tmp_path / "caf\udce9.npy")
+    out = tmp_path / "page.html"
+    entries = gallery.gather(tmp_path, [path])
+    assert gallery.write(out, "caf\udce9", entries, on_clip=lambda: None) == 1
+
+
+@pytest.mark.parametrize("now", [3, 6])
+def test_a_clip_that_changed_meanwhile_leaves_no_file(tmp_path: Path, now: int) -> None:
+    path, out = tmp_path / "a.npy", tmp_path / "out.npy"
+    np.save(path, frames(now))
+    source = Source(path, 5, 8, 8, 25.0, None)
+    network, device = VoxelFlow(2).eval(), torch.device("cpu")
+    with pytest.raises(MocogenError, match="has changed while it was smoothed"):
+        write(source, network, device, 2, 25.0, out, {}, on_frame=lambda _: None)
+    assert not out.exists()
