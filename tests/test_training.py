@@ -658,6 +658,25 @@ def test_counterparts_count_from_where_the_encoder_is_frozen(
     assert all(line["counterpart"] > 0 for line in lines[4:])
 
 
+def test_codes_that_no_longer_change_have_less_noise(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise: list[float] = []
+
+    def recorded(stage: GeneratorStage, code: torch.Tensor, deviation: float) -> torch.Tensor:
+        noise.append(deviation)
+        return code
+
+    monkeypatch.setattr(GeneratorStage, "_noisy", recorded)
+    changes = ["generator.steps=4", "generator.encoder_freeze=0.5", "generator.code_noise=0.2"]
+    changes += ["run.stages=generator", "generator.discriminator_start=1.0"]
+    train(clip_folder, tmp_path / "kept", tiny(*changes), "cpu")
+    assert noise == [0.2] * 4
+    noise.clear()
+    train(clip_folder, tmp_path / "less", tiny(*changes, "generator.code_noise_kept=0.1"), "cpu")
+    assert noise == [0.2, 0.2, 0.1, 0.1]
+
+
 def test_the_squared_error_wants_a_shape_whose_place_is_not_known() -> None:
     """Of four places it may be in any: a quarter of it in all is better than nothing."""
     real = torch.full((4, 3, 2, 2), -1.0)

@@ -127,6 +127,8 @@ class GeneratorConfig:
         margin_start, margin_end: lead of a content's group over the second from which a
             frame's losses count fully, at the start of the stage and at its end.
         code_noise: deviation of the noise that is added to motion codes.
+        code_noise_kept: the same from ``encoder_freeze`` on, when codes no longer change and need
+            no wide berth of each other; 0 for ``code_noise``.
         encoder_width, encoder_freeze: channels of the motion encoder's first layer, and the
             fraction after which it no longer changes.
         encoder_shift: how far its frames are moved and scaled at random, as a share of their
@@ -194,6 +196,7 @@ class GeneratorConfig:
     norm_freeze: float = 1.0
     counterpart: float = 0.0
     hard: float = 0.0
+    code_noise_kept: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -185,10 +185,11 @@ class GeneratorStage(Stage):
         losses: dict[str, Tensor] = {}
         with fabric.autocast():
             code = self._encode(real, group, frozen)
-            noisy = self._noisy(code)
+            noise = (frozen and values.code_noise_kept) or values.code_noise
+            noisy = self._noisy(code, noise)
             made_group, made_action, latent = group, action, torch.cat([noisy, content], 1)
             if judged:
-                swapped = self._swap(noisy.detach(), second, group, action, drawn)
+                swapped = self._swap(noisy.detach(), noise, second, group, action, drawn)
                 made_group = torch.cat([group, swapped.group])
                 made_action = torch.cat([action, swapped.action])
                 latent = torch.cat([latent, swapped.latent])
@@ -345,12 +346,13 @@ class GeneratorStage(Stage):
                 return self.encoder_average(view)
         return self.encoder(jitter(view, self.device_random, self.values.encoder_shift))
 
-    def _noisy(self, code: Tensor) -> Tensor:
-        return code + self.values.code_noise * self.normals(*code.shape)
+    def _noisy(self, code: Tensor, deviation: float) -> Tensor:
+        return code + deviation * self.normals(*code.shape)
 
     def _swap(
-        self, code: Tensor, second: Tensor, group: Tensor, action: Tensor, drawn: Tensors
-    ) -> Swapped:
+        self, code: Tensor, noise: float, second: Tensor, group: Tensor, action: Tensor,
+        drawn: Tensors,
+    ) -> Swapped:  # fmt: skip
         """Two motion codes with each of as many contents as half of the swapped frames.
 
         The second half of them has the contents of the first, and of every clip the frame
@@ -359,7 +361,7 @@ class GeneratorStage(Stage):
         n = self.local_swapped // 2
         with torch.no_grad():
             later = self.encoder_average(self._view(second[:n], group[:n]))
-        codes = torch.cat([code[:n], self._noisy(later)])
+        codes = torch.cat([code[:n], self._noisy(later, noise)])
         latent = torch.cat([codes, drawn["other_content"].repeat(2, 1)], 1)
         other, weight = drawn["other"].repeat(2), drawn["other_weight"].repeat(2)
         return Swapped(other, action[:n].repeat(2), codes, latent, weight)
