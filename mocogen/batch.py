@@ -102,6 +102,10 @@ class Sink(ABC):
         """That file."""
         return job.path
 
+    def fills(self, job: Job) -> bool:
+        """Whether a job's clip is the last that its file has room for."""
+        return True
+
     def name(self, job: Job) -> Path:
         """What the clip is called: its file, or a file and a name in it."""
         return job.path
@@ -125,6 +129,13 @@ class Sink(ABC):
     @abstractmethod
     def open(self, job: Job, form: ClipFormat) -> AbstractContextManager[ClipWriter]:
         """A writer for a job's clip, which is kept when the block ends well."""
+
+    def finish(self) -> None:  # noqa: B027
+        """Complete the file that the last clips have gone into; as a rule, it is complete.
+
+        Raises:
+            MocogenError: it cannot be written, and none of its clips is there.
+        """
 
     @abstractmethod
     def elsewhere(self, manifest: Listing, token: str) -> Sink:
@@ -294,7 +305,8 @@ def render(
     A clip is encoded and written while the next frames are made: in a thread of its own, a
     few blocks of frames behind. With ``OMP_NUM_THREADS=1`` on a CPU there is one thread for
     all, as a cluster that gives a worker one core expects. A clip that cannot be written is
-    told as an outcome, and the next one is tried. A full disk ends the batch.
+    told as an outcome, and the next one is tried. A full disk ends the batch. Clips that share
+    a file are told together, when it has its name: before that, none of them is there.
 
     Args:
         on_frames: told how many frames have just been made and written.
@@ -304,30 +316,27 @@ def render(
             left of this one.
         MocogenError: what ``jobs`` raised, when the clips before are complete.
     """
-    pending: deque[Job] = deque()
+    pending: deque[tuple[Job, bool]] = deque()
     refused: list[MocogenError] = []
 
     def clips() -> Iterator[Clip]:
         # Jobs are looked ahead of the frames: the clips before one that is refused come first.
-        try:
-            for job in jobs:
-                pending.append(job)
+        for group in until_refused(together(jobs, sink), refused):
+            for job in group:
+                pending.append((job, job is group[-1]))
                 yield job.clip
-        except MocogenError as error:
-            refused.append(error)
 
     writing = _writing(sink, model.spec.image_size)
     next(writing)
-    ahead: deque[tuple[int, Future[Outcome | None]]] = deque()
+    ahead: deque[tuple[int, Future[list[Outcome]]]] = deque()
 
     def written(most: int) -> Iterator[Outcome]:
         """What has come of the blocks ahead, until at most ``most`` of them wait."""
         while len(ahead) > most or (ahead and ahead[0][1].done()):
             count, future = ahead.popleft()
-            outcome = future.result()
+            outcomes = future.result()
             on_frames(count)
-            if outcome is not None:
-                yield outcome
+            yield from outcomes
 
     alone = str(model.backend.device) == "cpu" and threads() == 1
     thread = ThreadPoolExecutor(1) if sink.overlaps and not alone else AtOnce()
@@ -335,7 +344,7 @@ def render(
         made = 0
         for clip, frames in model.stream(clips()):
             made += len(frames)
-            ahead.append((len(frames), thread.submit(writing.send, (pending[0], frames))))
+            ahead.append((len(frames), thread.submit(writing.send, (*pending[0], frames))))
             if made == clip.frames:
                 pending.popleft()
                 made = 0
@@ -352,11 +361,15 @@ def render(
 
 def _writing(
     sink: Sink, image_size: int
-) -> Generator[Outcome | None, tuple[Job, NDArray[np.uint8]], None]:
-    """Takes jobs with their next frames; gives an outcome for the last frames of each job."""
-    outcome: Outcome | None = None
+) -> Generator[list[Outcome], tuple[Job, bool, NDArray[np.uint8]], None]:
+    """Takes jobs, whether each is the last of its file, and their next frames.
+
+    Gives the outcomes of a file's jobs with the last frames of the last of them.
+    """
+    told: list[Outcome] = []
+    held: list[Outcome] = []
     while True:
-        job, frames = yield outcome
+        job, last, frames = yield told
         size = image_size * job.scale
         form = ClipFormat(job.clip.frames, size, size, job.fps, job.made_by)
         fps, error = job.fps, None
@@ -369,17 +382,62 @@ def _writing(
                         writer.write(part)
                     if made == form.frames:
                         break
-                    _, frames = yield None
+                    *_, frames = yield []
                     made += len(frames)
         except DiskFullError:
             raise
         except MocogenError as failure:
             error = failure
-        outcome = Outcome(job, size, fps, error)
+        held.append(Outcome(job, size, fps, error))
+        told, held = (_settled(sink, held), []) if last else ([], held)
         while made < form.frames:  # of a clip that failed, told at once: let its frames pass
-            _, frames = yield outcome
-            outcome = None
+            *_, frames = yield told
+            told = []
             made += len(frames)
+
+
+def _settled(sink: Sink, outcomes: list[Outcome]) -> list[Outcome]:
+    """The outcomes of all clips of one file, now that it is complete or cannot be."""
+    try:
+        sink.finish()
+    except DiskFullError:
+        raise
+    except MocogenError as failure:
+        return [o if o.error else replace(o, error=failure) for o in outcomes]
+    return outcomes
+
+
+def together(jobs: Iterable[Job], sink: Sink) -> Iterator[list[Job]]:
+    """Consecutive jobs that share a file; they come as soon as the last of them is there.
+
+    Raises:
+        MocogenError: what ``jobs`` raised, when the jobs before have come.
+    """
+    refused: list[MocogenError] = []
+    group: list[Job] = []
+    for job in until_refused(jobs, refused):
+        if group and sink.group(job) != sink.group(group[0]):
+            yield group
+            group = []
+        group.append(job)
+        if sink.fills(job):
+            yield group
+            group = []
+    if group:
+        yield group
+    if refused:
+        raise refused[0]
+
+
+_Item = TypeVar("_Item")
+
+
+def until_refused(items: Iterable[_Item], refused: list[MocogenError]) -> Iterator[_Item]:
+    """The items until one is refused: then no more come, and the error is in ``refused``."""
+    try:
+        yield from items
+    except MocogenError as error:
+        refused.append(error)
 
 
 _Result = TypeVar("_Result")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mocogen import UsageError, batch, files, manifest, video
 from mocogen.cli.report import Report
 from mocogen.errors import DiskFullError, MocogenError
 from mocogen.requests import Request, Seeds, from_lines, part_of
+from mocogen.shards import ShardSink
 
 from .conftest import ROOT
 
@@ -316,7 +318,7 @@ def test_fields_fill_their_part_of_a_path():
 def test_a_reader_of_json_that_leaves_is_no_error_of_writing(tiny: Path, tmp_path: Path):
     command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny), "--quiet"]
     command += ["--count", "400", "--seed", "0", "--frames", "20"]
-    command += ["--json", "--shards", "{shard}.tar"]
+    command += ["--json", "--shards", "{shard}.tar", "--shard-size", "20"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -327,7 +329,10 @@ def test_a_reader_of_json_that_leaves_is_no_error_of_writing(tiny: Path, tmp_pat
         said = process.stderr.read()
     assert process.returncode != 0
     assert said == ""
-    assert not list(tmp_path.glob("*.tar"))
+    made = contents(tmp_path).keys()
+    assert {"0.tar", "manifest.jsonl"} <= made
+    assert len(made) < 21
+    assert not [name for name in made if name.startswith(".")]
 
 
 def test_the_example_makes_a_data_set(tmp_path: Path):
@@ -687,6 +692,54 @@ def test_a_shard_with_a_part_of_its_lines_is_made_anew(run, tiny: Path, tmp_path
     (tmp_path / "0.tar").write_bytes(before["0.tar"][:1024])
     assert "3 were there" in run(*command).stderr
     assert contents(tmp_path) == before
+
+
+def largest(size: int) -> Callable[[], None]:
+    """To run in a process before it starts: it can write no file of more than ``size`` bytes."""
+    import resource
+
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+SHARDED = ("--frames", 2, "--shards", "{shard}.tar", "--format", "npy", "--shard-size")
+
+
+def test_a_shard_with_a_failed_clip_takes_no_good_ones_place(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--seeds", "0-2", *SHARDED, 3)
+    assert run(*command).returncode == 0
+    before = contents(tmp_path)
+    failed = run(*command, "--no-resume", "--json", preexec_fn=largest(4096))
+    assert failed.returncode == 1
+    assert "seed 0: cannot write 0.tar: File too large" in failed.stderr
+    assert "seed 2: left out, for a clip of its shard failed: cannot write" in failed.stderr
+    assert "3 FAILED" in failed.stderr
+    assert failed.stdout == ""
+    assert contents(tmp_path) == before
+
+
+def test_a_shard_that_cannot_be_completed_fails_with_its_own_clips(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--seeds", "0-5", *SHARDED, 4, "--json")
+    failed = run(*command, preexec_fn=largest(30_000))  # four clips take more, two less
+    assert failed.returncode == 1
+    assert re.findall(r"seed (\d): ", failed.stderr) == ["0", "1", "2", "3"]
+    assert [json.loads(line)["seed"] for line in failed.stdout.splitlines()] == [4, 5]
+    assert contents(tmp_path).keys() == {"1.tar", "manifest.jsonl"}
+    assert run(*command).returncode == 0
+    assert contents(tmp_path).keys() == {"0.tar", "1.tar", "manifest.jsonl"}
+
+
+def test_the_clips_of_a_shard_are_told_when_it_is_there(tiny: Path, tmp_path: Path):
+    model = mocogen.load(tiny, "cpu")
+    requests = [Request(seed=s, index=s, frames=4) for s in range(5)]
+    told = []
+    with (
+        manifest.Manifest(tmp_path / "manifest.jsonl", {}) as kept,
+        ShardSink(f"{tmp_path}/{{shard}}.tar", 2, "npy", kept) as sink,
+    ):
+        for outcome in batch.render(model, batch.plan(model, requests, {}), sink):
+            assert sink.place(outcome.job).exists()
+            told.append(outcome.job.index)
+    assert told == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
