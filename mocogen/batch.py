@@ -175,7 +175,7 @@ def check_template(out: str, count: int | None, store: Store = DISK) -> str:
     """
     if not out:
         raise UsageError("out is empty: give a file, a folder or a name with {seed} in it")
-    if out.endswith(("/", "\\")) or (isinstance(store, Disk) and Path(out).is_dir()):
+    if out.endswith(("/", "\\")) or (isinstance(store, Disk) and _is_folder(out)):
         out = f"{out.rstrip('/')}/{FOLDER_TEMPLATE}" if out != "/" else out
     try:
         named = template_fields(out)
@@ -199,12 +199,19 @@ def check_template(out: str, count: int | None, store: Store = DISK) -> str:
     return out
 
 
+def _is_folder(out: str) -> bool:
+    try:
+        return Path(out).is_dir()
+    except OSError as error:
+        raise UsageError(f"out {out} cannot be looked at: {error.strerror}") from None
+
+
 def own_paths(requests: Iterable[Request], common: str, apart: bool) -> Iterator[Request]:
     """Check the paths that single requests have of their own.
 
     Args:
         common: the path of all others, which has been checked.
-        apart: whether a request may have its own: not in an archive or an object store.
+        apart: whether a request may have its own: not in an archive, a pipe or an object store.
 
     Raises:
         UsageError: names the request and what is wrong with its path.
@@ -215,7 +222,9 @@ def own_paths(requests: Iterable[Request], common: str, apart: bool) -> Iterator
             continue
         try:
             if not apart or "://" in asked.out:
-                raise UsageError("in archives and at URLs, a request has no path of its own")
+                raise UsageError(
+                    "in archives, in pipes and at URLs, a request has no path of its own"
+                )
             yield replace(asked, out=check_template(asked.out, 1))
         except UsageError as error:
             raise UsageError(f"request {asked.index + 1}: {error}") from None

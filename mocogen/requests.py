@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 from .errors import UsageError
@@ -80,9 +81,11 @@ class Request:
         for name in ("seed", "frames", "scale"):
             if type(getattr(self, name)) is not int:
                 raise UsageError(f"{name} {getattr(self, name)!r}: use a whole number")
-        for name in ("action", "noise", "out"):
+        for name in ("action", "noise"):
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(f"{name} {getattr(self, name)!r}: use a string")
+        if not _names_a_file(self.out):
+            raise UsageError(f"out {self.out!r}: use the name of a file")
         for name in ("seed", "content_seed", "motion_seed"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 0 <= value <= MAX_SEED):
@@ -106,6 +109,14 @@ class Request:
             for key, plain in STEERING.items()
             if getattr(self, key) != plain
         }
+
+
+def _names_a_file(out: Any) -> bool:
+    """Whether the system can be asked for a file of this name."""
+    try:
+        return isinstance(out, str) and b"\0" not in os.fsencode(out)
+    except UnicodeEncodeError:  # half a character: JSON can spell it
+        return False
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,7 @@ class Seeds:
         """
         runs = []
         for part in text.split(","):
-            match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+            match = re.fullmatch(r"\s*(\d{1,19})\s*(?:-\s*(\d{1,19})\s*)?", part)
             if match is None:
                 raise UsageError(f"seeds {text!r}: {part!r} is no seed; write 0-99,200,300-310")
             first, last = int(match[1]), int(match[2] or match[1])
@@ -167,7 +178,7 @@ def part_of(text: str, count: int) -> range:
     Raises:
         UsageError: it is no such fraction.
     """
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    match = re.fullmatch(r"(\d{1,19})/(\d{1,19})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise UsageError(f"shard-of {text!r}: write K/N with K from 1 to N, such as 3/8")
     k, n = int(match[1]), int(match[2])
@@ -188,28 +199,47 @@ def from_lines(lines: Iterable[str], defaults: Request) -> Iterator[Request]:
 
     A path in a line stays below the folder that the command was started in.
 
+    Args:
+        lines: may raise a UnicodeDecodeError.
+
     Raises:
         UsageError: names the line and what is wrong with it.
     """
-    known = {f.name for f in fields(Request)} - {"index"}
+    coming = iter(lines)
     index = 0
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number in count(1):
         try:
-            values: Any = json.loads(line)
-            if not isinstance(values, dict):
-                raise UsageError("it is no JSON object")
-            if strange := sorted(values.keys() - known):
-                raise UsageError(f"unknown option {strange[0]!r}: use {', '.join(sorted(known))}")
-            if "seed" not in values:
-                values["seed"] = _only_seed(defaults, values)
-            out = str(values.get("out", ""))
-            if out.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", out):
-                raise UsageError(f"its path {out} leads out of this folder")
-            yield replace(defaults, index=index, **values)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"line {number} of the requests is no JSON: {error.msg}") from None
+            line = next(coming, None)
+            if line is None:
+                return
+            if line.strip():
+                yield _from_line(line, replace(defaults, index=index))
+                index += 1
         except UsageError as error:
             raise UsageError(f"line {number} of the requests: {error}") from None
-        index += 1
+        except UnicodeDecodeError:
+            raise UsageError(f"line {number} of the requests is no text in UTF-8") from None
+
+
+def _from_line(line: str, defaults: Request) -> Request:
+    """The request that one line makes.
+
+    Raises:
+        UsageError: says what is wrong with it.
+    """
+    try:
+        values: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:  # bare ones: long numbers, deep brackets
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "too long or too deep"
+        raise UsageError(f"it is no JSON that can be read: {reason}") from None
+    if not isinstance(values, dict):
+        raise UsageError("it is no JSON object")
+    known = {f.name for f in fields(Request)} - {"index"}
+    if strange := sorted(values.keys() - known):
+        raise UsageError(f"unknown option {strange[0]!r}: use {', '.join(sorted(known))}")
+    if "seed" not in values:
+        values["seed"] = _only_seed(defaults, values)
+    out = str(values.get("out", ""))
+    if out.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", out):
+        raise UsageError(f"its path {out} leads out of this folder")
+    return replace(defaults, **values)

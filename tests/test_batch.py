@@ -55,6 +55,7 @@ def test_seeds_are_read_as_written():
         ("-4", "is no seed"),
         ("1-2-3", "is no seed"),
         ("9223372036854775808", "from 0 to"),
+        ("9" * 5000, "is no seed"),
     ],
 )
 def test_seeds_that_make_no_sense(text: str, said: str):
@@ -67,7 +68,7 @@ def test_parts_cover_everything_once():
         parts = [part_of(f"{k}/8", count) for k in range(1, 9)]
         assert [i for part in parts for i in part] == list(range(count))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    for text in ("0/8", "9/8", "1", "a/b", "1/0"):
+    for text in ("0/8", "9/8", "1", "a/b", "1/0", f"1/{'9' * 5000}"):
         with pytest.raises(UsageError, match="write K/N"):
             part_of(text, 10)
 
@@ -84,7 +85,7 @@ def test_requests_from_lines():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("hello", "line 2 of the requests is no JSON"),
+        ("hello", "line 2 of the requests: it is no JSON"),
         ("[1]", "no JSON object"),
         ("{}", "it has no seed"),
         ('{"seed": "x"}', "whole number"),
@@ -93,6 +94,11 @@ def test_requests_from_lines():
         ('{"seed": 1, "out": "../up.gif"}', "leads out of this folder"),
         ('{"seed": 1, "out": "/etc/up.gif"}', "leads out of this folder"),
         ('{"seed": 1, "fps": "fast"}', "frames a second"),
+        ('{"seed": 1, "out": null}', "out None: use the name of a file"),
+        (r'{"seed": 1, "out": "a\u0000b.gif"}', "use the name of a file"),
+        (r'{"seed": 1, "out": "a\ud800b.gif"}', "use the name of a file"),
+        ('{"seed": %s}' % ("9" * 5000), "no JSON that can be read"),
+        ("[" * 200_000, "no JSON that can be read"),
     ],
 )
 def test_requests_that_make_no_sense(line: str, said: str):
@@ -748,7 +754,10 @@ def test_the_clips_of_a_shard_are_told_when_it_is_there(tiny: Path, tmp_path: Pa
         (['{"seed": 1}', '{"seed": 1, "frames": 3}'], "clips 0 and 1 of the batch would both be"),
         (['{"seed": 1, "out": "{foo}.gif"}', '{"seed": 2}'], "request 1: cannot read the fields"),
         (['{"seed": 1}', '{"seed": 2, "out": "b.avi"}'], "request 2: b.avi has unknown suffix"),
-        (['{"seed": 1}', '{"seed": 2, "out": "s3://b/b.gif"}'], "request 2: in archives and at"),
+        (
+            ['{"seed": 1}', '{"seed": 2, "out": "s3://b/b.gif"}'],
+            "request 2: in archives, in pipes and at",
+        ),
         (['{"seed": 1}', '{"seed": 2, "action": "fly"}'], "unknown action 'fly'"),
     ],
 )
@@ -761,8 +770,45 @@ def test_requests_whose_clips_cannot_be_told_apart_or_written(
         list(batch.distinct(batch.plan(mocogen.load(tiny, "cpu"), asked, {}), batch.FileSink()))
 
 
+def test_the_path_of_a_request_is_too_long():
+    asked = [Request(out="a" * 300 + ".gif")]
+    with pytest.raises(UsageError, match=r"request 1: out a+\.gif cannot be looked at: File name"):
+        list(batch.own_paths(asked, "{seed}.gif", apart=True))
+
+
+def test_a_pipe_takes_no_paths_of_single_requests(run, tiny: Path):
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--seeds-from", "-")
+    done = run(*command, "--out", "-", "--format", "rgb24", input='{"seed":1,"out":"{foo}.gif"}')
+    assert done.returncode == 2
+    assert "request 1: in archives, in pipes and at URLs" in done.stderr
+
+
+def test_clips_before_a_line_that_is_no_text_are_made(tiny: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny)]
+    command += ["--frames", "2", "--seeds-from", "-", "--out", "d/"]
+    done = subprocess.run(
+        command,
+        input=b'{"seed":1}\n{"seed":2}\n{"seed":\xff}\n',
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == b"mocogen: line 3 of the requests is no text in UTF-8\n"
+    assert (tmp_path / "d" / "000001.gif").exists()
+
+
+def test_requests_from_an_input_that_is_closed(tiny: Path, tmp_path: Path):
+    command = f"sample --checkpoint '{tiny}' --seeds-from - --out d/"
+    line = f"'{sys.executable}' -m mocogen {command} <&-"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"0 clips" in done.stderr
+
+
 def test_archives_take_no_paths_of_single_requests():
-    with pytest.raises(UsageError, match="request 1: in archives and at URLs"):
+    with pytest.raises(UsageError, match="request 1: in archives, in pipes and at URLs"):
         list(batch.own_paths([Request(out="a.gif")], "{seed}.gif", apart=False))
 
 

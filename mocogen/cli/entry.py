@@ -58,6 +58,8 @@ def _end(number: int, _: object) -> NoReturn:
 
 def _prepare_streams() -> None:
     """Make standard output and error such that anything can be printed on them."""
+    if sys.stdin is None:  # closed: there is nothing to read
+        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started the process

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -226,8 +226,8 @@ def sample(
         else:
             sink = FileSink(manifest, store)
         stack.enter_context(sink)
-        if seeds_from and not piped:
-            apart = shards is None and store is DISK
+        if seeds_from:
+            apart = shards is None and store is DISK and not piped
             requests = own_paths(requests, defaults.out, apart)
         jobs = plan(model, requests, source)
         if not piped:
@@ -333,15 +333,20 @@ def _requests(
     if seeds_from == "-":
         if shard_of:
             raise UsageError("--shard-of needs requests that can be counted: use a file")
-        return from_lines(sys.stdin, defaults), None
+        return from_lines(_decoded(sys.stdin.buffer), defaults), None
     try:
-        lines = Path(seeds_from or "").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = Path(seeds_from or "").read_bytes().splitlines()
+    except OSError as error:
         raise UsageError(f"cannot read --seeds-from {seeds_from}: {error}") from None
     # A file is checked as a whole before the first clip is made.
-    asked = list(from_lines(lines, defaults))
+    asked = list(from_lines(_decoded(lines), defaults))
     mine = part(len(asked))
     return [asked[i] for i in mine], len(mine)
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    """Lines as text, one by one: those before one that is no UTF-8 are good."""
+    return (line.decode("utf-8") for line in lines)
 
 
 def _manifest(
