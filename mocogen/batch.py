@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
@@ -513,17 +512,16 @@ def remaining(
         UsageError: an earlier run has listed other clips under these names.
         MocogenError: a file is in the way and ``if_exists`` is "error".
     """
-    for _, group in groupby(jobs, sink.group):
-        together = list(group)
-        place = sink.place(together[0])
-        if not sink.has(together):
+    for group in together(jobs, sink):
+        place = sink.place(group[0])
+        if not sink.has(group):
             if if_exists == "overwrite" or not sink.store.exists(place):
-                yield from together
+                yield from group
                 continue
-            if not sink.adopts(together) and if_exists == "error":
+            if not sink.adopts(group) and if_exists == "error":
                 shown = sink.store.shown(place)
                 raise MocogenError(f"{shown} exists: choose --if-exists overwrite or skip")
-        for job in together:
+        for job in group:
             on_skip(job)
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -796,7 +796,49 @@ def test_clips_before_a_line_that_is_no_text_are_made(tiny: Path, tmp_path: Path
     )
     assert done.returncode == 2
     assert done.stderr == b"mocogen: line 3 of the requests is no text in UTF-8\n"
-    assert (tmp_path / "d" / "000001.gif").exists()
+    assert contents(tmp_path / "d").keys() == {"000001.gif", "000002.gif", "manifest.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("place", "made"),
+    [
+        (("--out", "{seed}.npy"), ["1.npy", "2.npy", "3.npy"]),
+        (("--shards", "{shard}.tar", "--shard-size", 2), ["0.tar", "1.tar"]),
+    ],
+)
+def test_clips_before_a_line_that_is_refused_are_made(
+    run, tiny: Path, tmp_path: Path, place: tuple[str, ...], made: list[str]
+):
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--seeds-from", "-", *place)
+    good = '{"seed":1}\n{"seed":2}\n{"seed":3}\n'
+    done = run(*command, input=good + '{"seed":"x"}\n')
+    assert done.returncode == 2
+    assert "line 4 of the requests: seed 'x': use a whole number" in done.stderr
+    before = contents(tmp_path)
+    assert sorted(before) == [*made, "manifest.jsonl"]
+    assert run(*command, input=good).returncode == 0
+    assert contents(tmp_path) == before
+
+
+def test_a_file_is_begun_when_all_its_jobs_are_there(tiny: Path, tmp_path: Path):
+    model = mocogen.load(tiny, "cpu")
+    taken = []
+
+    def asked() -> Iterator[Request]:
+        for seed in range(5):
+            taken.append(seed)
+            yield Request(seed=seed, index=seed, out="{seed}.npy")
+
+    groups = batch.together(batch.plan(model, asked(), {}), batch.FileSink())
+    assert [job.index for job in next(groups)] == [0]
+    assert taken == [0]
+    with manifest.Manifest(tmp_path / "manifest.jsonl", {}) as kept:
+        sink = ShardSink("{shard}.tar", 2, "npy", kept)
+        groups = batch.together(batch.plan(model, asked(), {}), sink)
+        taken.clear()
+        assert [job.index for job in next(groups)] == [0, 1]
+        assert taken == [0, 1]
+        assert [[job.index for job in group] for group in groups] == [[2, 3], [4]]
 
 
 def test_requests_from_an_input_that_is_closed(tiny: Path, tmp_path: Path):
