@@ -13,13 +13,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from . import __version__, batch
 from .backends import Tensors, open_backend
-from .batch import Job, Outcome, Sink
+from .batch import Job, Outcome, Sink, together, until_refused
 from .errors import DiskFullError, MocogenError, UsageError
 from .manifest import Draft, Line
 from .mapping import ContentMapping
@@ -164,14 +163,16 @@ class Cluster:
         Raises:
             UsageError: the sink writes to what other processes cannot reach.
             DiskFullError: there is no room left. Clips that are listed are complete.
-            MocogenError: workers disagree, or a range cannot be done at all.
+            MocogenError: workers disagree, or a range cannot be done at all; or what ``jobs``
+                raised, when the clips before are complete.
         """
         if isinstance(sink.store, UrlStore) and sink.store.protocol == "memory":
             raise UsageError("memory:// belongs to one process: use a shared folder or s3://")
         clips = RANGE_CLIPS
         if total is not None:
             clips = max(1, min(clips, total // (2 * self._room())))
-        coming = ranges(jobs, sink, clips)
+        refused: list[MocogenError] = []
+        coming = until_refused(ranges(jobs, sink, clips), refused)
         waiting: deque[Range] = deque()
         pending: dict[Any, Range] = {}
         backends: set[str] = set()
@@ -186,7 +187,7 @@ class Cluster:
                     waiting.append(part)
                     pending[self._submit(part, sink)] = part
                 if not waiting:
-                    return
+                    break
                 call = self._ray.wait(list(pending), num_returns=1)[0][0]
                 part = pending.pop(call)
                 part.done = self._result(call)
@@ -204,6 +205,8 @@ class Cluster:
                 on_frames(sum(outcome.job.clip.frames for outcome in part.done.outcomes))
                 while waiting and waiting[0].done:
                     yield from _told(waiting.popleft(), sink)
+            if refused:
+                raise refused[0]
         except (KeyboardInterrupt, GeneratorExit):
             for call in self._cancel(list(pending)):
                 with suppress(MocogenError):  # the interruption is what is told
@@ -282,18 +285,24 @@ def _knock(address: str) -> None:
 
 
 def ranges(jobs: Iterable[Job], sink: Sink, clips: int) -> Iterator[Range]:
-    """Cut jobs into ranges, between the files of a sink."""
+    """Cut jobs into ranges, between the files of a sink.
+
+    Raises:
+        MocogenError: what ``jobs`` raised, when the jobs before have come.
+    """
+    refused: list[MocogenError] = []
     part: list[Job] = []
     frames = 0
-    for _, group in groupby(jobs, sink.group):
-        together = list(group)
-        part += together
-        frames += sum(job.clip.frames for job in together)
+    for group in until_refused(together(jobs, sink), refused):
+        part += group
+        frames += sum(job.clip.frames for job in group)
         if len(part) >= clips or frames >= RANGE_FRAMES:
             yield Range(part)
             part, frames = [], 0
     if part:
         yield Range(part)
+    if refused:
+        raise refused[0]
 
 
 def _check_attempts(part: Range) -> None:
@@ -311,7 +320,9 @@ def _told(part: Range, sink: Sink) -> Iterator[Outcome]:
     done = part.done
     assert done is not None
     if done.lines and isinstance(sink.store, Disk):
-        _check_shared(sink.place(part.jobs[len(done.outcomes) - 1]))
+        # The last job of the range may have failed: its file is rightly not there.
+        listed = done.lines[-1][0]
+        _check_shared(next(sink.place(j) for j in part.jobs if sink.name(j).absolute() == listed))
     if sink.manifest is not None:
         for file, line, digest in done.lines:
             sink.manifest.append(file, line, digest)
