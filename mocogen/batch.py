@@ -258,7 +258,7 @@ def home(out: str) -> Path:
     for part in Path(out).parts[:-1]:
         if template_fields(part):
             break
-        fixed.append(part)
+        fixed.append(part.format())  # a brace is written twice
     return Path(*fixed)
 
 

@@ -96,11 +96,15 @@ class Request:
             raise UsageError(f"loop {self.loop!r}: use true or false")
         check_timing(self.frames, self.speed, self.loop)
         if self.fps is not None and (
-            not isinstance(self.fps, int | float) or not 0.1 <= self.fps <= 1000
+            type(self.fps) not in (int, float) or not 0.1 <= self.fps <= 1000
         ):
-            raise UsageError(f"fps {self.fps}: use a rate from 0.1 to 1000 frames a second")
+            raise UsageError(f"fps {self.fps!r}: use a rate from 0.1 to 1000 frames a second")
         if not 1 <= self.scale <= 32:
             raise UsageError(f"scale {self.scale}: use a whole number from 1 to 32")
+        # A clip holds these in its record: 20 and 20.0 would make two clips of one.
+        object.__setattr__(self, "speed", float(self.speed))
+        if self.fps is not None:
+            object.__setattr__(self, "fps", float(self.fps))
 
     def steering(self) -> dict[str, Any]:
         """The options of ``STEERING`` that differ from the values there."""

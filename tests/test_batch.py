@@ -94,6 +94,7 @@ def test_requests_from_lines():
         ('{"seed": 1, "out": "../up.gif"}', "leads out of this folder"),
         ('{"seed": 1, "out": "/etc/up.gif"}', "leads out of this folder"),
         ('{"seed": 1, "fps": "fast"}', "frames a second"),
+        ('{"seed": 1, "fps": true}', "fps True: use a rate"),
         ('{"seed": 1, "out": null}', "out None: use the name of a file"),
         (r'{"seed": 1, "out": "a\u0000b.gif"}', "use the name of a file"),
         (r'{"seed": 1, "out": "a\ud800b.gif"}', "use the name of a file"),
@@ -106,11 +107,21 @@ def test_requests_that_make_no_sense(line: str, said: str):
         list(from_lines(['{"seed": 1}', line], Request()))
 
 
+def test_a_request_makes_the_bytes_of_the_command_line(run, tiny: Path, tmp_path: Path):
+    common = ("sample", "--checkpoint", tiny, "--frames", 4)
+    (tmp_path / "jobs").write_text('{"seed": 1, "fps": 20, "speed": 2, "out": "a/x.gif"}')
+    assert run(*common, "--seeds-from", "jobs", "--out", "{seed}.gif").returncode == 0
+    options = ("--seed", 1, "--fps", 20, "--speed", 2, "--out", "b/x.gif")
+    assert run(*common, *options).returncode == 0
+    assert (tmp_path / "a/x.gif").read_bytes() == (tmp_path / "b/x.gif").read_bytes()
+
+
 def test_the_manifest_lies_in_the_folder_that_all_clips_share():
     assert batch.home("clips/{action}/{seed}.mp4") == Path("clips")
     assert batch.home("a/b/{seed}.mp4") == Path("a/b")
     assert batch.home("{seed}.mp4") == Path()
     assert batch.home("/x/{seed}/a.mp4") == Path("/x")
+    assert batch.home("g{{x}}/{seed}.mp4") == Path("g{x}")
 
 
 OPTIONS = ("--frames", "6", "--seed", "3", "--out", "{action}/{seed:03d}.mp4")
