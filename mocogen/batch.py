@@ -38,7 +38,17 @@ AHEAD = 4
 TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint", "content_seed", "motion_seed")
 FOLDER_TEMPLATE = "{seed:06d}.gif"
 _FORMATTER = string.Formatter()
-_NEIGHBOURS = (10**18, 10**18 + 1)  # two numbers that a rounding format makes one
+NEIGHBOURS = (10**18, 10**18 + 1)
+"""Two numbers of which a format that rounds or cuts makes one."""
+FORMAT_ERRORS = (
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
+"""What formatting a template may raise."""
 
 
 @dataclass(frozen=True)
@@ -180,11 +190,10 @@ def check_template(out: str, count: int | None, store: Store = DISK) -> str:
         named = template_fields(out)
         if strangers := named - set(TEMPLATE_FIELDS):
             raise KeyError(*sorted(strangers))
-        others = {"action": "a", "checkpoint": "c", "content_seed": 0, "motion_seed": 0}
-        if any("/" in spec or "\\" in spec for _, _, spec, _ in _FORMATTER.parse(out) if spec):
-            raise ValueError("a slash within braces")
-        two = {out.format(seed=n, index=n, **others) for n in _NEIGHBOURS}
-    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
+        large = NEIGHBOURS[0]
+        others = {"action": "a", "checkpoint": "c", "content_seed": large, "motion_seed": large}
+        two = {out.format(seed=n, index=n, **others) for n in NEIGHBOURS}
+    except FORMAT_ERRORS as error:
         known = ", ".join("{" + name + "}" for name in TEMPLATE_FIELDS)
         raise UsageError(f"cannot read the fields of out {out!r} ({error}): use {known}") from None
     if count != 1 and not named & {"seed", "index"}:
@@ -230,19 +239,32 @@ def own_paths(requests: Iterable[Request], common: str, apart: bool) -> Iterator
 
 
 def template_fields(out: str) -> set[str]:
-    """The names in braces of a template."""
-    return {name for _, name, _, _ in _FORMATTER.parse(out) if name is not None}
+    """The names in braces of a template.
+
+    Raises:
+        ValueError: braces that do not match, or a format that may make a path or take another
+            field's value for its width.
+    """
+    parsed = [(name, spec) for _, name, spec, _ in _FORMATTER.parse(out) if name is not None]
+    if any(set(spec or "") & set("/\\{") for _, spec in parsed):
+        raise ValueError("a slash or a brace within braces")
+    return {name for name, _ in parsed}
 
 
 def filled(out: str, fields: Mapping[str, Any]) -> Path:
     """The path that a template gives; what a field holds stays within its part of the path.
 
     Raises:
-        UsageError: a field would lead into another folder.
+        UsageError: a field would lead into another folder, or its format is for other values.
     """
     parts = []
     for part in Path(out).parts:
-        name = part.format(**fields)
+        try:
+            name = part.format(**fields)
+        except FORMAT_ERRORS as error:  # a checkpoint without actions, say
+            raise UsageError(
+                f"the fields of out {out!r} cannot be filled in ({error}): leave their formats out"
+            ) from None
         if name != part and (name in ("", ".", "..") or "/" in name or "\\" in name):
             raise UsageError(
                 f"the fields of out {out!r} give {name!r} for {part!r}, which leads out of its "

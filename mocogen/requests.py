@@ -18,6 +18,9 @@ MAX_SEED = 2**63 - 1
 STEERING = {"content_seed": None, "motion_seed": None, "speed": 1.0, "loop": False}
 """Options that records and manifests name only where they differ from these values."""
 
+MOST_FRAMES = 10**12
+"""More than a thousand years; times of so many, at any speed, are exact in 64-bit floats."""
+
 SHORTEST_LOOP, LONGEST_LOOP = 8, 10_000
 """Motion codes that a loop may be made of: it is searched for and closed as a whole."""
 
@@ -30,6 +33,8 @@ def check_timing(frames: int, speed: float, loop: bool) -> None:
     """
     if frames < 1:
         raise UsageError(f"frames {frames}: a clip has at least 1 frame")
+    if frames > MOST_FRAMES:
+        raise UsageError(f"frames: a clip has at most {MOST_FRAMES}")
     if not 0.01 <= speed <= 100:
         raise UsageError(f"speed {speed}: use a factor from 0.01 to 100")
     if loop and not SHORTEST_LOOP <= frames * speed <= LONGEST_LOOP:
@@ -47,7 +52,7 @@ class Request:
         seed: 0 to ``MAX_SEED``; decides content and motion where these have no seed of their
             own.
         index: the clip's place in its batch, from 0.
-        frames: length in frames, at least 1.
+        frames: length in frames, 1 to ``MOST_FRAMES``.
         action: one of the checkpoint's, or None for the seed's own.
         noise: noise mode, or None for the checkpoint's own.
         fps: frames a second, 0.1 to 1000, or None for the checkpoint's.

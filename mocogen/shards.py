@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from .batch import Job, Sink, manifest_line, template_fields
+from .batch import FORMAT_ERRORS, NEIGHBOURS, Job, Sink, manifest_line, template_fields
 from .errors import MocogenError, UsageError
 from .files import write_errors
 from .manifest import Line, Listing
@@ -37,11 +37,15 @@ def check_shards(template: str, size: int, kind: str) -> None:
     try:
         if template_fields(template) != {"shard"}:
             raise ValueError
-        template.format(shard=0)
-    except (ValueError, KeyError, IndexError, AttributeError):
+        two = {template.format(shard=number) for number in NEIGHBOURS}
+    except FORMAT_ERRORS:
         raise UsageError(
             f"shards {template!r}: use a name with {{shard}} in it: clips-{{shard:05d}}.tar"
         ) from None
+    if len(two) == 1:
+        raise UsageError(
+            f"shards {template!r}: the format does not tell two shards apart: use {{shard:05d}}"
+        )
     if not template.endswith(".tar"):
         raise UsageError(f"shards {template!r}: the name of a shard ends in .tar")
     if size < 1:

@@ -328,7 +328,7 @@ def test_fields_fill_their_part_of_a_path():
     assert batch.filled("../{action}/{{a}}/{seed:03d}.gif", fields) == Path(
         "../jump.up/{a}/007.gif"
     )
-    with pytest.raises(UsageError, match="a slash within braces"):
+    with pytest.raises(UsageError, match="a slash or a brace within braces"):
         batch.check_template("{seed:/>2}.gif", 1)
 
 
@@ -873,6 +873,23 @@ def test_a_file_of_requests_is_checked_before_the_first_clip(run, tiny: Path, tm
     assert not list(tmp_path.glob("*.gif"))
 
 
+@pytest.mark.parametrize("out", ["{seed:{index}}.gif", "{content_seed:c}.gif", "{seed:c}.gif"])
+def test_formats_that_a_large_number_breaks(out: str):
+    with pytest.raises(UsageError, match="cannot read the fields of out"):
+        batch.check_template(out, 1)
+
+
+def test_a_format_for_an_action_that_there_is_not():
+    with pytest.raises(UsageError, match=r"cannot be filled in .*leave their formats out"):
+        batch.filled("{action:>8}.gif", {"action": None})
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_length_that_no_number_holds(loop: bool):
+    with pytest.raises(UsageError, match="a clip has at most 1000000000000"):
+        Request(frames=10**400, speed=0.5, loop=loop)
+
+
 @pytest.mark.parametrize("out", ["{seed:e}.gif", "{action}.gif", "{index!r:.1}.gif"])
 def test_names_that_do_not_tell_clips_apart(out: str):
     with pytest.raises(UsageError):
@@ -884,6 +901,9 @@ def test_names_that_do_not_tell_clips_apart(out: str):
     [
         (("--shards", "a.tar"), "{shard}"),
         (("--shards", "{shard}.zip"), "ends in .tar"),
+        (("--shards", "x-{shard!s:.1}.tar"), "does not tell two shards apart"),
+        (("--shards", "{shard:/>9}.tar"), "{shard}"),
+        (("--shards", "{shard:{shard}}.tar"), "{shard}"),
         (("--shards", "{shard}.tar", "--shard-size", "0"), "at least 1 clip"),
         (("--shards", "{shard}.tar", "--format", "gif"), "mp4 or npy"),
     ],
