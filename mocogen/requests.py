@@ -173,6 +173,18 @@ class Seeds:
             raise UsageError(f"seeds {text}: a batch has at most {MAX_SEED} clips")
         return cls(tuple(runs))
 
+    def part(self, indices: range) -> Seeds:
+        """The seeds at consecutive indices; possibly none. Takes no longer for more of them."""
+        runs = []
+        index = 0  # of the first seed of a run
+        for first, last in self.runs:
+            begin = max(first, first + indices.start - index)
+            end = min(last, first + indices.stop - index - 1)
+            if begin <= end:
+                runs.append((begin, end))
+            index += last - first + 1
+        return Seeds(tuple(runs))
+
     def __len__(self) -> int:
         return sum(last - first + 1 for first, last in self.runs)
 

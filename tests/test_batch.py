@@ -73,6 +73,23 @@ def test_parts_cover_everything_once():
             part_of(text, 10)
 
 
+def test_a_part_of_some_seeds_is_found_without_a_walk_through_them():
+    seeds = Seeds.parse("5-9,0-2,100")
+    for start in range(10):
+        for stop in range(start, 10):
+            assert list(seeds.part(range(start, stop))) == list(seeds)[start:stop]
+    many = Seeds.count(7, 2**62)
+    assert list(many.part(range(2**61, 2**61 + 2))) == [2**61 + 7, 2**61 + 8]
+
+
+def test_a_small_part_of_a_large_batch(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--frames", 1, "--seed", 5, "--count", 2 * 10**12)
+    done = run(*command, "--shard-of", "1000000000000/1000000000000", "--out", "s/{index}.npy")
+    assert done.returncode == 0, done.stderr
+    made = [f"{index}.npy" for index in (2 * 10**12 - 2, 2 * 10**12 - 1)]
+    assert sorted(contents(tmp_path / "s")) == [*made, "manifest.jsonl"]
+
+
 def test_requests_from_lines():
     lines = ['{"seed": 4, "frames": 7}\n', "\n", '{"seed": 5, "out": "b/{seed}.gif"}\n']
     got = list(from_lines(lines, Request(frames=9, out="a-{index}.gif")))

@@ -328,8 +328,8 @@ def _requests(
 
     if wanted is not None:
         mine = part(len(wanted))
-        made = (replace(defaults, seed=s, index=i) for i, s in enumerate(wanted) if i in mine)
-        return made, len(mine)
+        numbered = zip(mine, wanted.part(mine), strict=True)
+        return (replace(defaults, seed=s, index=i) for i, s in numbered), len(mine)
     if seeds_from == "-":
         if shard_of:
             raise UsageError("--shard-of needs requests that can be counted: use a file")
