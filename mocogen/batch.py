@@ -95,12 +95,14 @@ class Sink(ABC):
     Attributes:
         store: what holds the files.
         manifest: lists the finished clips, or None.
+        advice: what to do where two clips would have one name.
         overlaps: whether a clip is encoded while the next frames are made. Not where writing
             can take for ever, since only the main thread can be interrupted.
     """
 
     store: Store = DISK
     manifest: Listing | None = None
+    advice = "put {index} into the name"
     overlaps = True
 
     def group(self, job: Job) -> int:
@@ -509,7 +511,7 @@ def distinct(jobs: Iterable[Job], sink: Sink) -> Iterator[Job]:
         if name in seen:
             raise UsageError(
                 f"clips {seen[name]} and {job.index} of the batch would both be "
-                f"{sink.store.shown(name)}: put {{index}} into the name"
+                f"{sink.store.shown(name)}: {sink.advice}"
             )
         seen[name] = job.index
         yield job

@@ -44,6 +44,19 @@ def check_timing(frames: int, speed: float, loop: bool) -> None:
         )
 
 
+def check_steps(steps: int, option: str = "steps") -> None:
+    """Refuse a way of too few stations.
+
+    Args:
+        option: what gave their number.
+
+    Raises:
+        UsageError: names the option.
+    """
+    if steps < 2:
+        raise UsageError(f"{option} {steps}: a way has at least its 2 ends")
+
+
 @dataclass(frozen=True)
 class Request:
     """The options of one clip, as ``mocogen sample`` takes them.

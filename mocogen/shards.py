@@ -77,6 +77,8 @@ class ShardSink(Sink):
         token: a part of the temporary names, as in :class:`mocogen.batch.FileSink`.
     """
 
+    advice = "a shard calls clips by their seeds, so leave one of them out"
+
     def __init__(
         self,
         template: str,

@@ -20,6 +20,7 @@ import pytest
 
 import mocogen
 from mocogen import UsageError, batch, files, manifest, video
+from mocogen.cli import sample as command
 from mocogen.cli.report import Report
 from mocogen.errors import DiskFullError, MocogenError
 from mocogen.requests import Request, Seeds, from_lines, part_of
@@ -610,12 +611,21 @@ def test_the_bar_tells_the_speed_and_fits_a_terminal(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
-    show = report.Report(100, 48, as_json=False, quiet=False)
-    show.kept = 20
+    show = report.Report(100, 4800, as_json=False, quiet=False)
+    show.kept, show.kept_frames = 20, 960
     with show.progress() as on_frames:
         on_frames(960)
     last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue()).replace("\r", "\n")
     assert re.search(r" 25% 960/3840 0 clips/s, [\d.e+]+ frames/s -:--:--$", last, re.M)
+
+
+def test_the_frames_of_a_batch_are_those_of_its_requests(tmp_path: Path):
+    path = tmp_path / "jobs"
+    path.write_text('{"seed": 1, "frames": 300}\n{"seed": 2}\n{"seed": 3}\n')
+    asked = Request(frames=48)
+    assert command._requests(None, str(path), None, 1, asked)[1:] == (3, 396)
+    assert command._requests(None, str(path), "1/3", 1, asked)[1:] == (1, 300)
+    assert command._requests(Seeds.parse("0-9"), None, None, 1, asked)[1:] == (10, 480)
 
 
 def piped(tiny: Path, *words: str) -> bytes:
@@ -875,6 +885,15 @@ def test_requests_from_an_input_that_is_closed(tiny: Path, tmp_path: Path):
     done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0
     assert b"0 clips" in done.stderr
+
+
+def test_two_clips_of_one_seed_in_a_shard_cannot_be_told_apart_by_index(
+    run, tiny: Path, tmp_path: Path
+):
+    (tmp_path / "jobs").write_text('{"seed": 1, "action": "hop"}\n{"seed": 1, "action": "spin"}\n')
+    done = run("sample", "--checkpoint", tiny, "--seeds-from", "jobs", "--shards", "{shard}.tar")
+    assert done.returncode == 2
+    assert "would both be 0.tar/000001.mp4: a shard calls clips by their seeds" in done.stderr
 
 
 def test_archives_take_no_paths_of_single_requests():

@@ -188,14 +188,14 @@ def sample(
         where = check_template(where, len(wanted) if wanted else None, store)
         defaults = replace(defaults, out=where)
     unit = shard_size if shards else 1
-    requests, total = _requests(wanted, seeds_from, shard_of, unit, defaults)
+    requests, total, length = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
     from .. import batch
     from ..batch import FileSink, PipeSink, Sink, distinct, own_paths, plan, remaining
     from .report import Report
 
     named = (checkpoint, generator, motion, device, backend, precision)
-    show = Report(total, frames, as_json, quiet)
+    show = Report(total, length, as_json, quiet)
     with ExitStack() as stack:
         model: Blueprint
         render: Render
@@ -304,6 +304,8 @@ def _check_pipe(form: str, wanted: Seeds | None, as_json: bool) -> None:
         raise UsageError("a pipe takes one clip, or any number of clips with --format rgb24")
     if as_json:
         raise UsageError("--json and --out - both want standard output: choose one")
+    if sys.__stdout__ is None:  # closed by whoever started the process
+        raise UsageError("--out - writes to standard output, which is closed: open it")
     if sys.stdout.isatty():
         raise UsageError("--out - writes binary data: send it to a file or a program")
 
@@ -314,8 +316,8 @@ def _requests(
     shard_of: str | None,
     unit: int,
     defaults: Request,
-) -> tuple[Iterable[Request], int | None]:
-    """The requests of this process, and how many, where that can be known.
+) -> tuple[Iterable[Request], int | None, int | None]:
+    """The requests of this process, how many, and of how many frames, where that can be known.
 
     Parts are cut between units of ``unit`` requests, so that no shard belongs to two.
     """
@@ -329,11 +331,15 @@ def _requests(
     if wanted is not None:
         mine = part(len(wanted))
         numbered = zip(mine, wanted.part(mine), strict=True)
-        return (replace(defaults, seed=s, index=i) for i, s in numbered), len(mine)
+        return (
+            (replace(defaults, seed=s, index=i) for i, s in numbered),
+            len(mine),
+            len(mine) * defaults.frames,
+        )
     if seeds_from == "-":
         if shard_of:
             raise UsageError("--shard-of needs requests that can be counted: use a file")
-        return from_lines(_decoded(sys.stdin.buffer), defaults), None
+        return from_lines(_decoded(sys.stdin.buffer), defaults), None, None
     try:
         lines = Path(seeds_from or "").read_bytes().splitlines()
     except OSError as error:
@@ -341,7 +347,8 @@ def _requests(
     # A file is checked as a whole before the first clip is made.
     asked = list(from_lines(_decoded(lines), defaults))
     mine = part(len(asked))
-    return [asked[i] for i in mine], len(mine)
+    asked = asked[mine.start : mine.stop]
+    return asked, len(asked), sum(request.frames for request in asked)
 
 
 def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
