@@ -8,12 +8,14 @@ own has died. Since a clip is its seed, neither the ranges nor the workers show 
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from . import __version__, batch
@@ -126,7 +128,8 @@ class Cluster:
         if self._ours:
             try:
                 _knock(address)
-                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+                with _own_way_to_end():
+                    ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:  # Ray raises bare ones as well
                 said = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise MocogenError(
@@ -207,7 +210,7 @@ class Cluster:
                     yield from _told(waiting.popleft(), sink)
             if refused:
                 raise refused[0]
-        except (KeyboardInterrupt, GeneratorExit):
+        except (KeyboardInterrupt, GeneratorExit, SystemExit):
             for call in self._cancel(list(pending)):
                 with suppress(MocogenError):  # the interruption is what is told
                     pending[call].done = self._result(call)
@@ -271,6 +274,18 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         if self._ours:
             self._ray.shutdown()
+
+
+@contextmanager
+def _own_way_to_end() -> Iterator[None]:
+    """Keep what this process does when it is told to end, where Ray would have its own way.
+
+    The system's, which tidies nothing up, gives way to Ray's.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before not in (None, signal.SIG_DFL) and current_thread() is main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _knock(address: str) -> None:

@@ -68,7 +68,10 @@ def test_a_batch_survives_the_death_of_a_node(cluster: Any, tiny: Path, tmp_path
     assert contents(spread) == contents(alone)
 
 
-def test_what_is_complete_when_interrupted_is_listed(cluster: Any, tiny: Path, tmp_path: Path):
+@pytest.mark.parametrize(("told", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_is_complete_when_interrupted_is_listed(
+    cluster: Any, tiny: Path, tmp_path: Path, told: signal.Signals, status: int
+):
     words = ("--count", "64", "--frames", "200", "--seed", "0", "--out", "{seed:03d}.gif")
     words = (*words, "--engine", "ray", "--address", cluster.address)
     running = start(tiny, tmp_path / "x", *words, stderr=subprocess.PIPE)
@@ -77,9 +80,9 @@ def test_what_is_complete_when_interrupted_is_listed(cluster: Any, tiny: Path, t
         assert running.poll() is None, running.communicate()[1]
         assert time.time() < deadline
         time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(told)
     _, said = running.communicate(timeout=60)
-    assert running.returncode == 130, said
+    assert running.returncode == status, said
     lines = (tmp_path / "x" / "manifest.jsonl").read_text().splitlines()
     made = sorted(file.name for file in (tmp_path / "x").glob("[0-9]*.gif"))
     assert sorted(json.loads(line)["file"] for line in lines) == made
