@@ -19,14 +19,13 @@ from threading import current_thread, main_thread
 from typing import Any
 
 from . import __version__, batch
-from .backends import Tensors, open_backend
+from .backends import Tensors
 from .batch import Job, Outcome, Sink, together, until_refused
 from .errors import DiskFullError, MocogenError, UsageError
 from .manifest import Draft, Line
-from .mapping import ContentMapping
 from .spec import ModelSpec
 from .stores import Disk, UrlStore
-from .synthesis import Blueprint, Model
+from .synthesis import Blueprint, Model, open_model
 
 RANGE_FRAMES, RANGE_CLIPS = 2048, 64
 """A range is full with either: a few seconds of a core, which is what a dead worker loses."""
@@ -402,10 +401,7 @@ def _open(networks: Networks) -> Model:
     key = (networks.sha256, networks.device, networks.backend, networks.precision)
     if key not in _models:
         _models.clear()
-        named = (networks.backend, networks.device)
-        backend = open_backend(*named, networks.spec, networks.tensors, networks.precision)
-        mapping = ContentMapping.of(networks.spec, networks.tensors)
-        _models[key] = Model(networks.spec, backend, networks.sha256, mapping)
+        _models[key] = open_model(networks.spec, networks.tensors, *key)
     return _models[key]
 
 

@@ -14,7 +14,6 @@ import typer
 
 from ..errors import UsageError
 from ..requests import STEERING, Request, Seeds, from_lines, part_of
-from ..spec import NOISE_MODES
 from . import common, complete
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ ENGINES = ("local", "ray")
 
 
 def sample(
-    frames: Annotated[int, typer.Option(help="Length of a clip in frames.")] = 48,
+    frames: common.Frames = 48,
     out: Annotated[
         str,
         typer.Option(
@@ -57,14 +56,9 @@ def sample(
     ] = None,
     speed: common.Speed = 1.0,
     loop: common.Loop = False,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames a second. \\[default: the checkpoint's]")
-    ] = None,
-    scale: Annotated[int, typer.Option(help="Enlarge every pixel this many times.")] = 1,
-    noise: Annotated[
-        str | None,
-        typer.Option(help=f"{', '.join(NOISE_MODES)}. \\[default: the checkpoint's]"),
-    ] = None,
+    fps: common.Fps = None,
+    scale: common.Scale = 1,
+    noise: common.Noise = None,
     checkpoint: common.Checkpoint = None,
     generator: common.Generator = None,
     motion: common.Motion = None,
