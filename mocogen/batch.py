@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
@@ -39,7 +38,17 @@ AHEAD = 4
 TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint", "content_seed", "motion_seed")
 FOLDER_TEMPLATE = "{seed:06d}.gif"
 _FORMATTER = string.Formatter()
-_NEIGHBOURS = (10**18, 10**18 + 1)  # two numbers that a rounding format makes one
+NEIGHBOURS = (10**18, 10**18 + 1)
+"""Two numbers of which a format that rounds or cuts makes one."""
+FORMAT_ERRORS = (
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
+"""What formatting a template may raise."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +95,14 @@ class Sink(ABC):
     Attributes:
         store: what holds the files.
         manifest: lists the finished clips, or None.
+        advice: what to do where two clips would have one name.
         overlaps: whether a clip is encoded while the next frames are made. Not where writing
             can take for ever, since only the main thread can be interrupted.
     """
 
     store: Store = DISK
     manifest: Listing | None = None
+    advice = "put {index} into the name"
     overlaps = True
 
     def group(self, job: Job) -> int:
@@ -101,6 +112,10 @@ class Sink(ABC):
     def place(self, job: Job) -> Path:
         """That file."""
         return job.path
+
+    def fills(self, job: Job) -> bool:
+        """Whether a job's clip is the last that its file has room for."""
+        return True
 
     def name(self, job: Job) -> Path:
         """What the clip is called: its file, or a file and a name in it."""
@@ -125,6 +140,13 @@ class Sink(ABC):
     @abstractmethod
     def open(self, job: Job, form: ClipFormat) -> AbstractContextManager[ClipWriter]:
         """A writer for a job's clip, which is kept when the block ends well."""
+
+    def finish(self) -> None:  # noqa: B027
+        """Complete the file that the last clips have gone into; as a rule, it is complete.
+
+        Raises:
+            MocogenError: it cannot be written, and none of its clips is there.
+        """
 
     @abstractmethod
     def elsewhere(self, manifest: Listing, token: str) -> Sink:
@@ -164,17 +186,16 @@ def check_template(out: str, count: int | None, store: Store = DISK) -> str:
     """
     if not out:
         raise UsageError("out is empty: give a file, a folder or a name with {seed} in it")
-    if out.endswith(("/", "\\")) or (isinstance(store, Disk) and Path(out).is_dir()):
+    if out.endswith(("/", "\\")) or (isinstance(store, Disk) and _is_folder(out)):
         out = f"{out.rstrip('/')}/{FOLDER_TEMPLATE}" if out != "/" else out
     try:
         named = template_fields(out)
         if strangers := named - set(TEMPLATE_FIELDS):
             raise KeyError(*sorted(strangers))
-        others = {"action": "a", "checkpoint": "c", "content_seed": 0, "motion_seed": 0}
-        if any("/" in spec or "\\" in spec for _, _, spec, _ in _FORMATTER.parse(out) if spec):
-            raise ValueError("a slash within braces")
-        two = {out.format(seed=n, index=n, **others) for n in _NEIGHBOURS}
-    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
+        large = NEIGHBOURS[0]
+        others = {"action": "a", "checkpoint": "c", "content_seed": large, "motion_seed": large}
+        two = {out.format(seed=n, index=n, **others) for n in NEIGHBOURS}
+    except FORMAT_ERRORS as error:
         known = ", ".join("{" + name + "}" for name in TEMPLATE_FIELDS)
         raise UsageError(f"cannot read the fields of out {out!r} ({error}): use {known}") from None
     if count != 1 and not named & {"seed", "index"}:
@@ -188,12 +209,19 @@ def check_template(out: str, count: int | None, store: Store = DISK) -> str:
     return out
 
 
+def _is_folder(out: str) -> bool:
+    try:
+        return Path(out).is_dir()
+    except OSError as error:
+        raise UsageError(f"out {out} cannot be looked at: {error.strerror}") from None
+
+
 def own_paths(requests: Iterable[Request], common: str, apart: bool) -> Iterator[Request]:
     """Check the paths that single requests have of their own.
 
     Args:
         common: the path of all others, which has been checked.
-        apart: whether a request may have its own: not in an archive or an object store.
+        apart: whether a request may have its own: not in an archive, a pipe or an object store.
 
     Raises:
         UsageError: names the request and what is wrong with its path.
@@ -204,26 +232,41 @@ def own_paths(requests: Iterable[Request], common: str, apart: bool) -> Iterator
             continue
         try:
             if not apart or "://" in asked.out:
-                raise UsageError("in archives and at URLs, a request has no path of its own")
+                raise UsageError(
+                    "in archives, in pipes and at URLs, a request has no path of its own"
+                )
             yield replace(asked, out=check_template(asked.out, 1))
         except UsageError as error:
             raise UsageError(f"request {asked.index + 1}: {error}") from None
 
 
 def template_fields(out: str) -> set[str]:
-    """The names in braces of a template."""
-    return {name for _, name, _, _ in _FORMATTER.parse(out) if name is not None}
+    """The names in braces of a template.
+
+    Raises:
+        ValueError: braces that do not match, or a format that may make a path or take another
+            field's value for its width.
+    """
+    parsed = [(name, spec) for _, name, spec, _ in _FORMATTER.parse(out) if name is not None]
+    if any(set(spec or "") & set("/\\{") for _, spec in parsed):
+        raise ValueError("a slash or a brace within braces")
+    return {name for name, _ in parsed}
 
 
 def filled(out: str, fields: Mapping[str, Any]) -> Path:
     """The path that a template gives; what a field holds stays within its part of the path.
 
     Raises:
-        UsageError: a field would lead into another folder.
+        UsageError: a field would lead into another folder, or its format is for other values.
     """
     parts = []
     for part in Path(out).parts:
-        name = part.format(**fields)
+        try:
+            name = part.format(**fields)
+        except FORMAT_ERRORS as error:  # a checkpoint without actions, say
+            raise UsageError(
+                f"the fields of out {out!r} cannot be filled in ({error}): leave their formats out"
+            ) from None
         if name != part and (name in ("", ".", "..") or "/" in name or "\\" in name):
             raise UsageError(
                 f"the fields of out {out!r} give {name!r} for {part!r}, which leads out of its "
@@ -239,7 +282,7 @@ def home(out: str) -> Path:
     for part in Path(out).parts[:-1]:
         if template_fields(part):
             break
-        fixed.append(part)
+        fixed.append(part.format())  # a brace is written twice
     return Path(*fixed)
 
 
@@ -294,7 +337,8 @@ def render(
     A clip is encoded and written while the next frames are made: in a thread of its own, a
     few blocks of frames behind. With ``OMP_NUM_THREADS=1`` on a CPU there is one thread for
     all, as a cluster that gives a worker one core expects. A clip that cannot be written is
-    told as an outcome, and the next one is tried. A full disk ends the batch.
+    told as an outcome, and the next one is tried. A full disk ends the batch. Clips that share
+    a file are told together, when it has its name: before that, none of them is there.
 
     Args:
         on_frames: told how many frames have just been made and written.
@@ -304,30 +348,27 @@ def render(
             left of this one.
         MocogenError: what ``jobs`` raised, when the clips before are complete.
     """
-    pending: deque[Job] = deque()
+    pending: deque[tuple[Job, bool]] = deque()
     refused: list[MocogenError] = []
 
     def clips() -> Iterator[Clip]:
         # Jobs are looked ahead of the frames: the clips before one that is refused come first.
-        try:
-            for job in jobs:
-                pending.append(job)
+        for group in until_refused(together(jobs, sink), refused):
+            for job in group:
+                pending.append((job, job is group[-1]))
                 yield job.clip
-        except MocogenError as error:
-            refused.append(error)
 
     writing = _writing(sink, model.spec.image_size)
     next(writing)
-    ahead: deque[tuple[int, Future[Outcome | None]]] = deque()
+    ahead: deque[tuple[int, Future[list[Outcome]]]] = deque()
 
     def written(most: int) -> Iterator[Outcome]:
         """What has come of the blocks ahead, until at most ``most`` of them wait."""
         while len(ahead) > most or (ahead and ahead[0][1].done()):
             count, future = ahead.popleft()
-            outcome = future.result()
+            outcomes = future.result()
             on_frames(count)
-            if outcome is not None:
-                yield outcome
+            yield from outcomes
 
     alone = str(model.backend.device) == "cpu" and threads() == 1
     thread = ThreadPoolExecutor(1) if sink.overlaps and not alone else AtOnce()
@@ -335,7 +376,7 @@ def render(
         made = 0
         for clip, frames in model.stream(clips()):
             made += len(frames)
-            ahead.append((len(frames), thread.submit(writing.send, (pending[0], frames))))
+            ahead.append((len(frames), thread.submit(writing.send, (*pending[0], frames))))
             if made == clip.frames:
                 pending.popleft()
                 made = 0
@@ -352,11 +393,15 @@ def render(
 
 def _writing(
     sink: Sink, image_size: int
-) -> Generator[Outcome | None, tuple[Job, NDArray[np.uint8]], None]:
-    """Takes jobs with their next frames; gives an outcome for the last frames of each job."""
-    outcome: Outcome | None = None
+) -> Generator[list[Outcome], tuple[Job, bool, NDArray[np.uint8]], None]:
+    """Takes jobs, whether each is the last of its file, and their next frames.
+
+    Gives the outcomes of a file's jobs with the last frames of the last of them.
+    """
+    told: list[Outcome] = []
+    held: list[Outcome] = []
     while True:
-        job, frames = yield outcome
+        job, last, frames = yield told
         size = image_size * job.scale
         form = ClipFormat(job.clip.frames, size, size, job.fps, job.made_by)
         fps, error = job.fps, None
@@ -369,17 +414,62 @@ def _writing(
                         writer.write(part)
                     if made == form.frames:
                         break
-                    _, frames = yield None
+                    *_, frames = yield []
                     made += len(frames)
         except DiskFullError:
             raise
         except MocogenError as failure:
             error = failure
-        outcome = Outcome(job, size, fps, error)
+        held.append(Outcome(job, size, fps, error))
+        told, held = (_settled(sink, held), []) if last else ([], held)
         while made < form.frames:  # of a clip that failed, told at once: let its frames pass
-            _, frames = yield outcome
-            outcome = None
+            *_, frames = yield told
+            told = []
             made += len(frames)
+
+
+def _settled(sink: Sink, outcomes: list[Outcome]) -> list[Outcome]:
+    """The outcomes of all clips of one file, now that it is complete or cannot be."""
+    try:
+        sink.finish()
+    except DiskFullError:
+        raise
+    except MocogenError as failure:
+        return [o if o.error else replace(o, error=failure) for o in outcomes]
+    return outcomes
+
+
+def together(jobs: Iterable[Job], sink: Sink) -> Iterator[list[Job]]:
+    """Consecutive jobs that share a file; they come as soon as the last of them is there.
+
+    Raises:
+        MocogenError: what ``jobs`` raised, when the jobs before have come.
+    """
+    refused: list[MocogenError] = []
+    group: list[Job] = []
+    for job in until_refused(jobs, refused):
+        if group and sink.group(job) != sink.group(group[0]):
+            yield group
+            group = []
+        group.append(job)
+        if sink.fills(job):
+            yield group
+            group = []
+    if group:
+        yield group
+    if refused:
+        raise refused[0]
+
+
+_Item = TypeVar("_Item")
+
+
+def until_refused(items: Iterable[_Item], refused: list[MocogenError]) -> Iterator[_Item]:
+    """The items until one is refused: then no more come, and the error is in ``refused``."""
+    try:
+        yield from items
+    except MocogenError as error:
+        refused.append(error)
 
 
 _Result = TypeVar("_Result")
@@ -421,7 +511,7 @@ def distinct(jobs: Iterable[Job], sink: Sink) -> Iterator[Job]:
         if name in seen:
             raise UsageError(
                 f"clips {seen[name]} and {job.index} of the batch would both be "
-                f"{sink.store.shown(name)}: put {{index}} into the name"
+                f"{sink.store.shown(name)}: {sink.advice}"
             )
         seen[name] = job.index
         yield job
@@ -446,17 +536,16 @@ def remaining(
         UsageError: an earlier run has listed other clips under these names.
         MocogenError: a file is in the way and ``if_exists`` is "error".
     """
-    for _, group in groupby(jobs, sink.group):
-        together = list(group)
-        place = sink.place(together[0])
-        if not sink.has(together):
+    for group in together(jobs, sink):
+        place = sink.place(group[0])
+        if not sink.has(group):
             if if_exists == "overwrite" or not sink.store.exists(place):
-                yield from together
+                yield from group
                 continue
-            if not sink.adopts(together) and if_exists == "error":
+            if not sink.adopts(group) and if_exists == "error":
                 shown = sink.store.shown(place)
                 raise MocogenError(f"{shown} exists: choose --if-exists overwrite or skip")
-        for job in together:
+        for job in group:
             on_skip(job)
 
 

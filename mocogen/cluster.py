@@ -8,24 +8,24 @@ own has died. Since a clip is its seed, neither the ranges nor the workers show 
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from . import __version__, batch
-from .backends import Tensors, open_backend
-from .batch import Job, Outcome, Sink
+from .backends import Tensors
+from .batch import Job, Outcome, Sink, together, until_refused
 from .errors import DiskFullError, MocogenError, UsageError
 from .manifest import Draft, Line
-from .mapping import ContentMapping
 from .spec import ModelSpec
 from .stores import Disk, UrlStore
-from .synthesis import Blueprint, Model
+from .synthesis import Blueprint, Model, open_model
 
 RANGE_FRAMES, RANGE_CLIPS = 2048, 64
 """A range is full with either: a few seconds of a core, which is what a dead worker loses."""
@@ -127,7 +127,8 @@ class Cluster:
         if self._ours:
             try:
                 _knock(address)
-                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+                with _own_way_to_end():
+                    ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:  # Ray raises bare ones as well
                 said = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise MocogenError(
@@ -164,14 +165,16 @@ class Cluster:
         Raises:
             UsageError: the sink writes to what other processes cannot reach.
             DiskFullError: there is no room left. Clips that are listed are complete.
-            MocogenError: workers disagree, or a range cannot be done at all.
+            MocogenError: workers disagree, or a range cannot be done at all; or what ``jobs``
+                raised, when the clips before are complete.
         """
         if isinstance(sink.store, UrlStore) and sink.store.protocol == "memory":
             raise UsageError("memory:// belongs to one process: use a shared folder or s3://")
         clips = RANGE_CLIPS
         if total is not None:
             clips = max(1, min(clips, total // (2 * self._room())))
-        coming = ranges(jobs, sink, clips)
+        refused: list[MocogenError] = []
+        coming = until_refused(ranges(jobs, sink, clips), refused)
         waiting: deque[Range] = deque()
         pending: dict[Any, Range] = {}
         backends: set[str] = set()
@@ -186,7 +189,7 @@ class Cluster:
                     waiting.append(part)
                     pending[self._submit(part, sink)] = part
                 if not waiting:
-                    return
+                    break
                 call = self._ray.wait(list(pending), num_returns=1)[0][0]
                 part = pending.pop(call)
                 part.done = self._result(call)
@@ -204,7 +207,9 @@ class Cluster:
                 on_frames(sum(outcome.job.clip.frames for outcome in part.done.outcomes))
                 while waiting and waiting[0].done:
                     yield from _told(waiting.popleft(), sink)
-        except (KeyboardInterrupt, GeneratorExit):
+            if refused:
+                raise refused[0]
+        except (KeyboardInterrupt, GeneratorExit, SystemExit):
             for call in self._cancel(list(pending)):
                 with suppress(MocogenError):  # the interruption is what is told
                     pending[call].done = self._result(call)
@@ -270,6 +275,18 @@ class Cluster:
             self._ray.shutdown()
 
 
+@contextmanager
+def _own_way_to_end() -> Iterator[None]:
+    """Keep what this process does when it is told to end, where Ray would have its own way.
+
+    The system's, which tidies nothing up, gives way to Ray's.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before not in (None, signal.SIG_DFL) and current_thread() is main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
 def _knock(address: str) -> None:
     """See whether somebody answers at HOST:PORT, where Ray itself would try for ten minutes.
 
@@ -282,18 +299,24 @@ def _knock(address: str) -> None:
 
 
 def ranges(jobs: Iterable[Job], sink: Sink, clips: int) -> Iterator[Range]:
-    """Cut jobs into ranges, between the files of a sink."""
+    """Cut jobs into ranges, between the files of a sink.
+
+    Raises:
+        MocogenError: what ``jobs`` raised, when the jobs before have come.
+    """
+    refused: list[MocogenError] = []
     part: list[Job] = []
     frames = 0
-    for _, group in groupby(jobs, sink.group):
-        together = list(group)
-        part += together
-        frames += sum(job.clip.frames for job in together)
+    for group in until_refused(together(jobs, sink), refused):
+        part += group
+        frames += sum(job.clip.frames for job in group)
         if len(part) >= clips or frames >= RANGE_FRAMES:
             yield Range(part)
             part, frames = [], 0
     if part:
         yield Range(part)
+    if refused:
+        raise refused[0]
 
 
 def _check_attempts(part: Range) -> None:
@@ -311,7 +334,9 @@ def _told(part: Range, sink: Sink) -> Iterator[Outcome]:
     done = part.done
     assert done is not None
     if done.lines and isinstance(sink.store, Disk):
-        _check_shared(sink.place(part.jobs[len(done.outcomes) - 1]))
+        # The last job of the range may have failed: its file is rightly not there.
+        listed = done.lines[-1][0]
+        _check_shared(next(sink.place(j) for j in part.jobs if sink.name(j).absolute() == listed))
     if sink.manifest is not None:
         for file, line, digest in done.lines:
             sink.manifest.append(file, line, digest)
@@ -376,10 +401,7 @@ def _open(networks: Networks) -> Model:
     key = (networks.sha256, networks.device, networks.backend, networks.precision)
     if key not in _models:
         _models.clear()
-        named = (networks.backend, networks.device)
-        backend = open_backend(*named, networks.spec, networks.tensors, networks.precision)
-        mapping = ContentMapping.of(networks.spec, networks.tensors)
-        _models[key] = Model(networks.spec, backend, networks.sha256, mapping)
+        _models[key] = open_model(networks.spec, networks.tensors, *key)
     return _models[key]
 
 

@@ -23,6 +23,11 @@ GRID = 2.0**16
 _WORDS_A_TICK = 4  # Philox yields four 64-bit words for every step of its counter
 
 
+def rounded(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """What comes before a network: multiples of ``1 / GRID``."""
+    return (np.rint(values * GRID) / GRID).astype(np.float32)
+
+
 def random_seed() -> int:
     """A seed from the system's entropy, short enough to note down (below 2**31)."""
     return secrets.randbelow(2**31)
@@ -67,5 +72,4 @@ def _normals(seed: int, stream: int, first: int, rows: int, size: int) -> NDArra
     radius = np.sqrt(-2.0 * np.log(pairs[..., 0]))
     angle = (2.0 * np.pi) * pairs[..., 1]
     variates = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    rounded = np.rint(variates.reshape(rows, -1)[:, :size] * GRID) / GRID
-    return rounded.astype(np.float32)
+    return rounded(variates.reshape(rows, -1)[:, :size])

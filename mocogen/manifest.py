@@ -23,9 +23,6 @@ from .requests import STEERING
 from .stores import DISK, Store, UrlStore
 
 NAME = "manifest.jsonl"
-SETTINGS = ("checkpoint", "precision", "frames", "fps", "noise", "scale", *STEERING)
-"""What all clips of a run share; a manifest with other values belongs to another run."""
-
 UPLOAD_EVERY, UPLOAD_SHARE = 30.0, 0.05
 """Seconds between two uploads of a manifest, and the share of the time that they may take."""
 
@@ -81,8 +78,9 @@ class Manifest:
 
     Args:
         path: the manifest file; made where it is missing.
-        settings: the values of ``SETTINGS`` that this run has. None as a value: any, but for
-            those of ``STEERING``, which a line names only where they are not the plain ones.
+        settings: what all lines of this run share; a manifest with other values belongs to
+            another run. A line names those of ``STEERING`` only where they are not the plain
+            ones.
         resume: whether an older manifest is gone on with. If not, it makes way for the first
             line of this run, and stays where there is none.
         store: where the folder is.
@@ -139,7 +137,7 @@ class Manifest:
                 ) from None
             for key, wanted in settings.items():
                 found = line.get(key, STEERING.get(key))
-                if found != wanted and (wanted is not None or key in STEERING):
+                if found != wanted:
                     raise UsageError(
                         f"{shown} belongs to another run, with {key} {found} instead "
                         f"of {wanted}: use another folder, or --no-resume to start it anew"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .latents import GRID
+from .latents import rounded
 from .spec import REGIONS, ModelSpec
 
 Floats = NDArray[np.float32]
@@ -56,5 +56,4 @@ class ContentMapping:
         projections = z @ regions.T
         shares = np.exp((projections - projections.max(1, keepdims=True)) / self.blend)
         shares /= shares.sum(1, keepdims=True)
-        moved = z + self.push * shares @ regions
-        return (np.rint(moved * GRID) / GRID).astype(np.float32)
+        return rounded(z + self.push * shares @ regions)

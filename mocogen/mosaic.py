@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .batch import enlarged
 from .errors import UsageError
 from .provenance import Record
-from .requests import Seeds
+from .requests import Seeds, check_steps
 from .steering import Walk
 from .synthesis import Clip, Frames, Model
 from .video import ClipFormat, open_clip, writer_for
@@ -84,8 +84,7 @@ def stations(model: Model, start: Clip, walk: Walk, steps: int, upright: bool = 
     Raises:
         UsageError: there are too few or too many.
     """
-    if steps < 2:
-        raise UsageError(f"steps {steps}: a way has at least its 2 ends")
+    check_steps(steps)
     _check_sides(model.spec.image_size, steps * model.spec.image_size)
     weights = [k / (steps - 1) for k in range(steps)]
     clips = tuple(replace(start, walk=replace(walk, first=w, last=w, steps=1)) for w in weights)

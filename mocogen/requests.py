@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 from .errors import UsageError
@@ -16,6 +17,9 @@ MAX_SEED = 2**63 - 1
 
 STEERING = {"content_seed": None, "motion_seed": None, "speed": 1.0, "loop": False}
 """Options that records and manifests name only where they differ from these values."""
+
+MOST_FRAMES = 10**12
+"""More than a thousand years; times of so many, at any speed, are exact in 64-bit floats."""
 
 SHORTEST_LOOP, LONGEST_LOOP = 8, 10_000
 """Motion codes that a loop may be made of: it is searched for and closed as a whole."""
@@ -29,6 +33,8 @@ def check_timing(frames: int, speed: float, loop: bool) -> None:
     """
     if frames < 1:
         raise UsageError(f"frames {frames}: a clip has at least 1 frame")
+    if frames > MOST_FRAMES:
+        raise UsageError(f"frames: a clip has at most {MOST_FRAMES}")
     if not 0.01 <= speed <= 100:
         raise UsageError(f"speed {speed}: use a factor from 0.01 to 100")
     if loop and not SHORTEST_LOOP <= frames * speed <= LONGEST_LOOP:
@@ -36,6 +42,19 @@ def check_timing(frames: int, speed: float, loop: bool) -> None:
             f"a loop of {frames} frames at speed {speed:g}: frames times speed must be from "
             f"{SHORTEST_LOOP} to {LONGEST_LOOP}"
         )
+
+
+def check_steps(steps: int, option: str = "steps") -> None:
+    """Refuse a way of too few stations.
+
+    Args:
+        option: what gave their number.
+
+    Raises:
+        UsageError: names the option.
+    """
+    if steps < 2:
+        raise UsageError(f"{option} {steps}: a way has at least its 2 ends")
 
 
 @dataclass(frozen=True)
@@ -46,7 +65,7 @@ class Request:
         seed: 0 to ``MAX_SEED``; decides content and motion where these have no seed of their
             own.
         index: the clip's place in its batch, from 0.
-        frames: length in frames, at least 1.
+        frames: length in frames, 1 to ``MOST_FRAMES``.
         action: one of the checkpoint's, or None for the seed's own.
         noise: noise mode, or None for the checkpoint's own.
         fps: frames a second, 0.1 to 1000, or None for the checkpoint's.
@@ -80,9 +99,11 @@ class Request:
         for name in ("seed", "frames", "scale"):
             if type(getattr(self, name)) is not int:
                 raise UsageError(f"{name} {getattr(self, name)!r}: use a whole number")
-        for name in ("action", "noise", "out"):
+        for name in ("action", "noise"):
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(f"{name} {getattr(self, name)!r}: use a string")
+        if not _names_a_file(self.out):
+            raise UsageError(f"out {self.out!r}: use the name of a file")
         for name in ("seed", "content_seed", "motion_seed"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 0 <= value <= MAX_SEED):
@@ -93,11 +114,15 @@ class Request:
             raise UsageError(f"loop {self.loop!r}: use true or false")
         check_timing(self.frames, self.speed, self.loop)
         if self.fps is not None and (
-            not isinstance(self.fps, int | float) or not 0.1 <= self.fps <= 1000
+            type(self.fps) not in (int, float) or not 0.1 <= self.fps <= 1000
         ):
-            raise UsageError(f"fps {self.fps}: use a rate from 0.1 to 1000 frames a second")
+            raise UsageError(f"fps {self.fps!r}: use a rate from 0.1 to 1000 frames a second")
         if not 1 <= self.scale <= 32:
             raise UsageError(f"scale {self.scale}: use a whole number from 1 to 32")
+        # A clip holds these in its record: 20 and 20.0 would make two clips of one.
+        object.__setattr__(self, "speed", float(self.speed))
+        if self.fps is not None:
+            object.__setattr__(self, "fps", float(self.fps))
 
     def steering(self) -> dict[str, Any]:
         """The options of ``STEERING`` that differ from the values there."""
@@ -106,6 +131,14 @@ class Request:
             for key, plain in STEERING.items()
             if getattr(self, key) != plain
         }
+
+
+def _names_a_file(out: Any) -> bool:
+    """Whether the system can be asked for a file of this name."""
+    try:
+        return isinstance(out, str) and b"\0" not in os.fsencode(out)
+    except UnicodeEncodeError:  # half a character: JSON can spell it
+        return False
 
 
 @dataclass(frozen=True)
@@ -137,7 +170,7 @@ class Seeds:
         """
         runs = []
         for part in text.split(","):
-            match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+            match = re.fullmatch(r"\s*(\d{1,19})\s*(?:-\s*(\d{1,19})\s*)?", part)
             if match is None:
                 raise UsageError(f"seeds {text!r}: {part!r} is no seed; write 0-99,200,300-310")
             first, last = int(match[1]), int(match[2] or match[1])
@@ -153,6 +186,18 @@ class Seeds:
             raise UsageError(f"seeds {text}: a batch has at most {MAX_SEED} clips")
         return cls(tuple(runs))
 
+    def part(self, indices: range) -> Seeds:
+        """The seeds at consecutive indices; possibly none. Takes no longer for more of them."""
+        runs = []
+        index = 0  # of the first seed of a run
+        for first, last in self.runs:
+            begin = max(first, first + indices.start - index)
+            end = min(last, first + indices.stop - index - 1)
+            if begin <= end:
+                runs.append((begin, end))
+            index += last - first + 1
+        return Seeds(tuple(runs))
+
     def __len__(self) -> int:
         return sum(last - first + 1 for first, last in self.runs)
 
@@ -167,7 +212,7 @@ def part_of(text: str, count: int) -> range:
     Raises:
         UsageError: it is no such fraction.
     """
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    match = re.fullmatch(r"(\d{1,19})/(\d{1,19})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise UsageError(f"shard-of {text!r}: write K/N with K from 1 to N, such as 3/8")
     k, n = int(match[1]), int(match[2])
@@ -188,28 +233,47 @@ def from_lines(lines: Iterable[str], defaults: Request) -> Iterator[Request]:
 
     A path in a line stays below the folder that the command was started in.
 
+    Args:
+        lines: may raise a UnicodeDecodeError.
+
     Raises:
         UsageError: names the line and what is wrong with it.
     """
-    known = {f.name for f in fields(Request)} - {"index"}
+    coming = iter(lines)
     index = 0
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number in count(1):
         try:
-            values: Any = json.loads(line)
-            if not isinstance(values, dict):
-                raise UsageError("it is no JSON object")
-            if strange := sorted(values.keys() - known):
-                raise UsageError(f"unknown option {strange[0]!r}: use {', '.join(sorted(known))}")
-            if "seed" not in values:
-                values["seed"] = _only_seed(defaults, values)
-            out = str(values.get("out", ""))
-            if out.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", out):
-                raise UsageError(f"its path {out} leads out of this folder")
-            yield replace(defaults, index=index, **values)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"line {number} of the requests is no JSON: {error.msg}") from None
+            line = next(coming, None)
+            if line is None:
+                return
+            if line.strip():
+                yield _from_line(line, replace(defaults, index=index))
+                index += 1
         except UsageError as error:
             raise UsageError(f"line {number} of the requests: {error}") from None
-        index += 1
+        except UnicodeDecodeError:
+            raise UsageError(f"line {number} of the requests is no text in UTF-8") from None
+
+
+def _from_line(line: str, defaults: Request) -> Request:
+    """The request that one line makes.
+
+    Raises:
+        UsageError: says what is wrong with it.
+    """
+    try:
+        values: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:  # bare ones: long numbers, deep brackets
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "too long or too deep"
+        raise UsageError(f"it is no JSON that can be read: {reason}") from None
+    if not isinstance(values, dict):
+        raise UsageError("it is no JSON object")
+    known = {f.name for f in fields(Request)} - {"index"}
+    if strange := sorted(values.keys() - known):
+        raise UsageError(f"unknown option {strange[0]!r}: use {', '.join(sorted(known))}")
+    if "seed" not in values:
+        values["seed"] = _only_seed(defaults, values)
+    out = str(values.get("out", ""))
+    if out.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", out):
+        raise UsageError(f"its path {out} leads out of this folder")
+    return replace(defaults, **values)

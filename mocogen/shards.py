@@ -13,12 +13,12 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from .batch import Job, Sink, manifest_line, template_fields
-from .errors import UsageError
+from .batch import FORMAT_ERRORS, NEIGHBOURS, Job, Sink, manifest_line, template_fields
+from .errors import MocogenError, UsageError
 from .files import write_errors
 from .manifest import Line, Listing
 from .provenance import Record, dumps
@@ -37,11 +37,15 @@ def check_shards(template: str, size: int, kind: str) -> None:
     try:
         if template_fields(template) != {"shard"}:
             raise ValueError
-        template.format(shard=0)
-    except (ValueError, KeyError, IndexError, AttributeError):
+        two = {template.format(shard=number) for number in NEIGHBOURS}
+    except FORMAT_ERRORS:
         raise UsageError(
             f"shards {template!r}: use a name with {{shard}} in it: clips-{{shard:05d}}.tar"
         ) from None
+    if len(two) == 1:
+        raise UsageError(
+            f"shards {template!r}: the format does not tell two shards apart: use {{shard:05d}}"
+        )
     if not template.endswith(".tar"):
         raise UsageError(f"shards {template!r}: the name of a shard ends in .tar")
     if size < 1:
@@ -59,7 +63,10 @@ def _key(job: Job) -> str:
 
 
 class ShardSink(Sink):
-    """Puts clips into shards; a shard is there when the next one begins, or the batch ends.
+    """Puts clips into shards; a shard is there when :meth:`finish` has named it.
+
+    A shard with a clip that could not be written is dropped as a whole: a part of it would
+    take the place of a good one that may be there.
 
     Args:
         template: path of a shard, with ``{shard}`` in it.
@@ -69,6 +76,8 @@ class ShardSink(Sink):
         store: where the shards are.
         token: a part of the temporary names, as in :class:`mocogen.batch.FileSink`.
     """
+
+    advice = "a shard calls clips by their seeds, so leave one of them out"
 
     def __init__(
         self,
@@ -82,12 +91,16 @@ class ShardSink(Sink):
         self.template, self.size, self.kind = template, size, kind
         self.manifest: Listing = manifest
         self.store, self.token = store, token or "part"
-        self._number: int | None = None
         self._shard = ExitStack()
+        self._begun = False
+        self._broken: BaseException | None = None
         self._lines: list[tuple[Path, Line, str]] = []
 
     def group(self, job: Job) -> int:
         return job.index // self.size
+
+    def fills(self, job: Job) -> bool:
+        return (job.index + 1) % self.size == 0
 
     def place(self, job: Job) -> Path:
         return Path(self.template.format(shard=self.group(job)))
@@ -129,22 +142,38 @@ class ShardSink(Sink):
 
     @contextmanager
     def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:
-        if self.group(job) != self._number:
-            self._finish()
-            self._begin(job)
         place, name = self.place(job), self.name(job)
-        clip = self._temporary.with_suffix(f".{self.kind}")
+        if self._broken is not None:
+            raise self._dropped()
         try:
             with write_errors(self.store.shown(place)):
-                with encoding(clip, name, form) as writer:
-                    yield writer
-                content = clip.read_bytes()
+                self._begin(place)
+                clip = self._temporary.with_suffix(f".{self.kind}")
+                try:
+                    with encoding(clip, name, form) as writer:
+                        yield writer
+                    content = clip.read_bytes()
+                finally:
+                    clip.unlink(missing_ok=True)
                 self._add(name.name, content)
                 self._add(f"{name.stem}.json", dumps(job.made_by).encode())
-        finally:
-            clip.unlink(missing_ok=True)
+        except BaseException as error:
+            self._broken = error
+            raise
         digest = hashlib.sha256(content).hexdigest()
         self._lines.append((name, manifest_line(job), digest))
+
+    def finish(self) -> None:
+        """Give the shard its name; only then are its clips done."""
+        if self._broken is not None:
+            dropped = self._dropped()
+            self._drop()
+            raise dropped
+        shard, lines = self._shard, self._lines
+        self._forget()
+        shard.close()
+        for name, line, digest in lines:
+            self.manifest.append(name, line, digest)
 
     def elsewhere(self, manifest: Listing, token: str) -> ShardSink:
         # A process elsewhere is in another folder.
@@ -156,18 +185,29 @@ class ShardSink(Sink):
         super().discard(job, token)
         self.store.discard(self.place(job).with_suffix(f".{self.kind}"), token)
 
-    def _begin(self, job: Job) -> None:
-        writing = self.store.writing(self.place(job), self.token)
-        self._temporary = self._shard.enter_context(writing)
-        self._tar = self._shard.enter_context(tarfile.open(self._temporary, "w"))  # noqa: SIM115
-        self._number = self.group(job)
+    def _begin(self, place: Path) -> None:
+        if not self._begun:
+            self._begun = True
+            writing = self.store.writing(place, self.token)
+            self._temporary = self._shard.enter_context(writing)
+            self._tar = self._shard.enter_context(tarfile.open(self._temporary, "w"))  # noqa: SIM115
 
-    def _finish(self) -> None:
-        """Give the shard its name; only then are its clips done."""
-        lines, self._lines, self._number = self._lines, [], None
-        self._shard.close()
-        for name, line, digest in lines:
-            self.manifest.append(name, line, digest)
+    def _dropped(self) -> MocogenError:
+        """What is said of the good clips in a shard that is dropped."""
+        return MocogenError(f"left out, for a clip of its shard failed: {self._broken}")
+
+    def _drop(self) -> None:
+        """Take away the shard in hand, if there is one."""
+        shard = self._shard
+        self._forget()
+        # Left as a generator that is closed: what went wrong has been told, or is elsewhere (a
+        # reader of standard output that is gone, say) and no error of writing the shard.
+        with suppress(MocogenError):
+            shard.__exit__(GeneratorExit, GeneratorExit(), None)
+
+    def _forget(self) -> None:
+        self._shard, self._lines = ExitStack(), []
+        self._begun, self._broken = False, None
 
     def _add(self, name: str, content: bytes) -> None:
         # No owner and no time: the same clips make the same bytes.
@@ -181,12 +221,7 @@ class ShardSink(Sink):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self._finish()
-        else:
-            # Left as a generator that is closed: what went wrong elsewhere, a reader of
-            # standard output that is gone, say, is no error of writing the shard.
-            self._shard.__exit__(GeneratorExit, GeneratorExit(), trace)
+        self._drop()
 
 
 def _clips(path: Path, kind: str) -> dict[str, tuple[str, Record | None]]:

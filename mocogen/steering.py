@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .latents import GRID
+from .latents import rounded
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -76,9 +76,9 @@ def slerp(start: Floats, end: Floats, weights: Doubles) -> Floats:
     w = weights[:, None]
     angle = np.arccos(np.clip((a * b).sum() / (long_a * long_b), -1.0, 1.0))
     if np.sin(angle) < 1e-6:  # one direction, or opposite ones, between which no way is shortest
-        return _rounded((1 - w) * a + w * b)
+        return rounded((1 - w) * a + w * b)
     mixed = np.sin((1 - w) * angle) * a / long_a + np.sin(w * angle) * b / long_b
-    return _rounded(mixed / np.sin(angle) * ((1 - w) * long_a + w * long_b))
+    return rounded(mixed / np.sin(angle) * ((1 - w) * long_a + w * long_b))
 
 
 def arc(start: Floats, end: Floats, weights: Doubles) -> Floats:
@@ -95,11 +95,7 @@ def arc(start: Floats, end: Floats, weights: Doubles) -> Floats:
         (n, size), rounded to multiples of 2**-16.
     """
     angle = (weights * (np.pi / 2))[:, None]
-    return _rounded(np.cos(angle) * start + np.sin(angle) * end)
-
-
-def _rounded(values: Doubles) -> Floats:
-    return (np.rint(values * GRID) / GRID).astype(np.float32)
+    return rounded(np.cos(angle) * start + np.sin(angle) * end)
 
 
 def codes_needed(frames: int, speed: float, loop: bool) -> int:

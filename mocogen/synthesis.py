@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import checkpoint, latents, steering
-from .backends import Backend, Floats, Pending, open_backend
+from .backends import Backend, Floats, Pending, Tensors, open_backend
 from .errors import UsageError
 from .files import sha256
 from .mapping import ContentMapping
@@ -425,6 +425,25 @@ def load(
         MocogenError: there is no such checkpoint, device or backend, or the file does not fit.
     """
     path = checkpoint.find(name_or_path)
-    spec, tensors = checkpoint.read(path)
+    return open_model(*checkpoint.read(path), sha256(path), device, backend, precision)
+
+
+def open_model(
+    spec: ModelSpec,
+    tensors: Tensors,
+    sha256: str | None,
+    device: str,
+    backend: str,
+    precision: str,
+) -> Model:
+    """The model of networks that have been read; the options are those of :func:`load`.
+
+    Args:
+        spec, tensors: as :func:`mocogen.checkpoint.read` gives them.
+        sha256: hash of the checkpoint, or None for networks that came from elsewhere.
+
+    Raises:
+        MocogenError: there is no such device or backend.
+    """
     networks = open_backend(backend, device, spec, tensors, precision)
-    return Model(spec, networks, sha256(path), ContentMapping.of(spec, tensors))
+    return Model(spec, networks, sha256, ContentMapping.of(spec, tensors))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,11 @@ import pytest
 
 import mocogen
 from mocogen import UsageError, batch, files, manifest, video
+from mocogen.cli import sample as command
 from mocogen.cli.report import Report
 from mocogen.errors import DiskFullError, MocogenError
 from mocogen.requests import Request, Seeds, from_lines, part_of
+from mocogen.shards import ShardSink
 
 from .conftest import ROOT
 
@@ -53,6 +56,7 @@ def test_seeds_are_read_as_written():
         ("-4", "is no seed"),
         ("1-2-3", "is no seed"),
         ("9223372036854775808", "from 0 to"),
+        ("9" * 5000, "is no seed"),
     ],
 )
 def test_seeds_that_make_no_sense(text: str, said: str):
@@ -65,9 +69,26 @@ def test_parts_cover_everything_once():
         parts = [part_of(f"{k}/8", count) for k in range(1, 9)]
         assert [i for part in parts for i in part] == list(range(count))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    for text in ("0/8", "9/8", "1", "a/b", "1/0"):
+    for text in ("0/8", "9/8", "1", "a/b", "1/0", f"1/{'9' * 5000}"):
         with pytest.raises(UsageError, match="write K/N"):
             part_of(text, 10)
+
+
+def test_a_part_of_some_seeds_is_found_without_a_walk_through_them():
+    seeds = Seeds.parse("5-9,0-2,100")
+    for start in range(10):
+        for stop in range(start, 10):
+            assert list(seeds.part(range(start, stop))) == list(seeds)[start:stop]
+    many = Seeds.count(7, 2**62)
+    assert list(many.part(range(2**61, 2**61 + 2))) == [2**61 + 7, 2**61 + 8]
+
+
+def test_a_small_part_of_a_large_batch(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--frames", 1, "--seed", 5, "--count", 2 * 10**12)
+    done = run(*command, "--shard-of", "1000000000000/1000000000000", "--out", "s/{index}.npy")
+    assert done.returncode == 0, done.stderr
+    made = [f"{index}.npy" for index in (2 * 10**12 - 2, 2 * 10**12 - 1)]
+    assert sorted(contents(tmp_path / "s")) == [*made, "manifest.jsonl"]
 
 
 def test_requests_from_lines():
@@ -82,7 +103,7 @@ def test_requests_from_lines():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("hello", "line 2 of the requests is no JSON"),
+        ("hello", "line 2 of the requests: it is no JSON"),
         ("[1]", "no JSON object"),
         ("{}", "it has no seed"),
         ('{"seed": "x"}', "whole number"),
@@ -91,6 +112,12 @@ def test_requests_from_lines():
         ('{"seed": 1, "out": "../up.gif"}', "leads out of this folder"),
         ('{"seed": 1, "out": "/etc/up.gif"}', "leads out of this folder"),
         ('{"seed": 1, "fps": "fast"}', "frames a second"),
+        ('{"seed": 1, "fps": true}', "fps True: use a rate"),
+        ('{"seed": 1, "out": null}', "out None: use the name of a file"),
+        (r'{"seed": 1, "out": "a\u0000b.gif"}', "use the name of a file"),
+        (r'{"seed": 1, "out": "a\ud800b.gif"}', "use the name of a file"),
+        ('{"seed": %s}' % ("9" * 5000), "no JSON that can be read"),
+        ("[" * 200_000, "no JSON that can be read"),
     ],
 )
 def test_requests_that_make_no_sense(line: str, said: str):
@@ -98,11 +125,21 @@ def test_requests_that_make_no_sense(line: str, said: str):
         list(from_lines(['{"seed": 1}', line], Request()))
 
 
+def test_a_request_makes_the_bytes_of_the_command_line(run, tiny: Path, tmp_path: Path):
+    common = ("sample", "--checkpoint", tiny, "--frames", 4)
+    (tmp_path / "jobs").write_text('{"seed": 1, "fps": 20, "speed": 2, "out": "a/x.gif"}')
+    assert run(*common, "--seeds-from", "jobs", "--out", "{seed}.gif").returncode == 0
+    options = ("--seed", 1, "--fps", 20, "--speed", 2, "--out", "b/x.gif")
+    assert run(*common, *options).returncode == 0
+    assert (tmp_path / "a/x.gif").read_bytes() == (tmp_path / "b/x.gif").read_bytes()
+
+
 def test_the_manifest_lies_in_the_folder_that_all_clips_share():
     assert batch.home("clips/{action}/{seed}.mp4") == Path("clips")
     assert batch.home("a/b/{seed}.mp4") == Path("a/b")
     assert batch.home("{seed}.mp4") == Path()
     assert batch.home("/x/{seed}/a.mp4") == Path("/x")
+    assert batch.home("g{{x}}/{seed}.mp4") == Path("g{x}")
 
 
 OPTIONS = ("--frames", "6", "--seed", "3", "--out", "{action}/{seed:03d}.mp4")
@@ -309,14 +346,14 @@ def test_fields_fill_their_part_of_a_path():
     assert batch.filled("../{action}/{{a}}/{seed:03d}.gif", fields) == Path(
         "../jump.up/{a}/007.gif"
     )
-    with pytest.raises(UsageError, match="a slash within braces"):
+    with pytest.raises(UsageError, match="a slash or a brace within braces"):
         batch.check_template("{seed:/>2}.gif", 1)
 
 
 def test_a_reader_of_json_that_leaves_is_no_error_of_writing(tiny: Path, tmp_path: Path):
     command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny), "--quiet"]
     command += ["--count", "400", "--seed", "0", "--frames", "20"]
-    command += ["--json", "--shards", "{shard}.tar"]
+    command += ["--json", "--shards", "{shard}.tar", "--shard-size", "20"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -327,7 +364,10 @@ def test_a_reader_of_json_that_leaves_is_no_error_of_writing(tiny: Path, tmp_pat
         said = process.stderr.read()
     assert process.returncode != 0
     assert said == ""
-    assert not list(tmp_path.glob("*.tar"))
+    made = contents(tmp_path).keys()
+    assert {"0.tar", "manifest.jsonl"} <= made
+    assert len(made) < 21
+    assert not [name for name in made if name.startswith(".")]
 
 
 def test_the_example_makes_a_data_set(tmp_path: Path):
@@ -571,12 +611,21 @@ def test_the_bar_tells_the_speed_and_fits_a_terminal(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
-    show = report.Report(100, 48, as_json=False, quiet=False)
-    show.kept = 20
+    show = report.Report(100, 4800, as_json=False, quiet=False)
+    show.kept, show.kept_frames = 20, 960
     with show.progress() as on_frames:
         on_frames(960)
     last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue()).replace("\r", "\n")
     assert re.search(r" 25% 960/3840 0 clips/s, [\d.e+]+ frames/s -:--:--$", last, re.M)
+
+
+def test_the_frames_of_a_batch_are_those_of_its_requests(tmp_path: Path):
+    path = tmp_path / "jobs"
+    path.write_text('{"seed": 1, "frames": 300}\n{"seed": 2}\n{"seed": 3}\n')
+    asked = Request(frames=48)
+    assert command._requests(None, str(path), None, 1, asked)[1:] == (3, 396)
+    assert command._requests(None, str(path), "1/3", 1, asked)[1:] == (1, 300)
+    assert command._requests(Seeds.parse("0-9"), None, None, 1, asked)[1:] == (10, 480)
 
 
 def piped(tiny: Path, *words: str) -> bytes:
@@ -689,13 +738,64 @@ def test_a_shard_with_a_part_of_its_lines_is_made_anew(run, tiny: Path, tmp_path
     assert contents(tmp_path) == before
 
 
+def largest(size: int) -> Callable[[], None]:
+    """To run in a process before it starts: it can write no file of more than ``size`` bytes."""
+    import resource
+
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+SHARDED = ("--frames", 2, "--shards", "{shard}.tar", "--format", "npy", "--shard-size")
+
+
+def test_a_shard_with_a_failed_clip_takes_no_good_ones_place(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--seeds", "0-2", *SHARDED, 3)
+    assert run(*command).returncode == 0
+    before = contents(tmp_path)
+    failed = run(*command, "--no-resume", "--json", preexec_fn=largest(4096))
+    assert failed.returncode == 1
+    assert "seed 0: cannot write 0.tar: File too large" in failed.stderr
+    assert "seed 2: left out, for a clip of its shard failed: cannot write" in failed.stderr
+    assert "3 FAILED" in failed.stderr
+    assert failed.stdout == ""
+    assert contents(tmp_path) == before
+
+
+def test_a_shard_that_cannot_be_completed_fails_with_its_own_clips(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--seeds", "0-5", *SHARDED, 4, "--json")
+    failed = run(*command, preexec_fn=largest(30_000))  # four clips take more, two less
+    assert failed.returncode == 1
+    assert re.findall(r"seed (\d): ", failed.stderr) == ["0", "1", "2", "3"]
+    assert [json.loads(line)["seed"] for line in failed.stdout.splitlines()] == [4, 5]
+    assert contents(tmp_path).keys() == {"1.tar", "manifest.jsonl"}
+    assert run(*command).returncode == 0
+    assert contents(tmp_path).keys() == {"0.tar", "1.tar", "manifest.jsonl"}
+
+
+def test_the_clips_of_a_shard_are_told_when_it_is_there(tiny: Path, tmp_path: Path):
+    model = mocogen.load(tiny, "cpu")
+    requests = [Request(seed=s, index=s, frames=4) for s in range(5)]
+    told = []
+    with (
+        manifest.Manifest(tmp_path / "manifest.jsonl", {}) as kept,
+        ShardSink(f"{tmp_path}/{{shard}}.tar", 2, "npy", kept) as sink,
+    ):
+        for outcome in batch.render(model, batch.plan(model, requests, {}), sink):
+            assert sink.place(outcome.job).exists()
+            told.append(outcome.job.index)
+    assert told == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
         (['{"seed": 1}', '{"seed": 1, "frames": 3}'], "clips 0 and 1 of the batch would both be"),
         (['{"seed": 1, "out": "{foo}.gif"}', '{"seed": 2}'], "request 1: cannot read the fields"),
         (['{"seed": 1}', '{"seed": 2, "out": "b.avi"}'], "request 2: b.avi has unknown suffix"),
-        (['{"seed": 1}', '{"seed": 2, "out": "s3://b/b.gif"}'], "request 2: in archives and at"),
+        (
+            ['{"seed": 1}', '{"seed": 2, "out": "s3://b/b.gif"}'],
+            "request 2: in archives, in pipes and at",
+        ),
         (['{"seed": 1}', '{"seed": 2, "action": "fly"}'], "unknown action 'fly'"),
     ],
 )
@@ -708,8 +808,96 @@ def test_requests_whose_clips_cannot_be_told_apart_or_written(
         list(batch.distinct(batch.plan(mocogen.load(tiny, "cpu"), asked, {}), batch.FileSink()))
 
 
+def test_the_path_of_a_request_is_too_long():
+    asked = [Request(out="a" * 300 + ".gif")]
+    with pytest.raises(UsageError, match=r"request 1: out a+\.gif cannot be looked at: File name"):
+        list(batch.own_paths(asked, "{seed}.gif", apart=True))
+
+
+def test_a_pipe_takes_no_paths_of_single_requests(run, tiny: Path):
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--seeds-from", "-")
+    done = run(*command, "--out", "-", "--format", "rgb24", input='{"seed":1,"out":"{foo}.gif"}')
+    assert done.returncode == 2
+    assert "request 1: in archives, in pipes and at URLs" in done.stderr
+
+
+def test_clips_before_a_line_that_is_no_text_are_made(tiny: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny)]
+    command += ["--frames", "2", "--seeds-from", "-", "--out", "d/"]
+    done = subprocess.run(
+        command,
+        input=b'{"seed":1}\n{"seed":2}\n{"seed":\xff}\n',
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == b"mocogen: line 3 of the requests is no text in UTF-8\n"
+    assert contents(tmp_path / "d").keys() == {"000001.gif", "000002.gif", "manifest.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("place", "made"),
+    [
+        (("--out", "{seed}.npy"), ["1.npy", "2.npy", "3.npy"]),
+        (("--shards", "{shard}.tar", "--shard-size", 2), ["0.tar", "1.tar"]),
+    ],
+)
+def test_clips_before_a_line_that_is_refused_are_made(
+    run, tiny: Path, tmp_path: Path, place: tuple[str, ...], made: list[str]
+):
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--seeds-from", "-", *place)
+    good = '{"seed":1}\n{"seed":2}\n{"seed":3}\n'
+    done = run(*command, input=good + '{"seed":"x"}\n')
+    assert done.returncode == 2
+    assert "line 4 of the requests: seed 'x': use a whole number" in done.stderr
+    before = contents(tmp_path)
+    assert sorted(before) == [*made, "manifest.jsonl"]
+    assert run(*command, input=good).returncode == 0
+    assert contents(tmp_path) == before
+
+
+def test_a_file_is_begun_when_all_its_jobs_are_there(tiny: Path, tmp_path: Path):
+    model = mocogen.load(tiny, "cpu")
+    taken = []
+
+    def asked() -> Iterator[Request]:
+        for seed in range(5):
+            taken.append(seed)
+            yield Request(seed=seed, index=seed, out="{seed}.npy")
+
+    groups = batch.together(batch.plan(model, asked(), {}), batch.FileSink())
+    assert [job.index for job in next(groups)] == [0]
+    assert taken == [0]
+    with manifest.Manifest(tmp_path / "manifest.jsonl", {}) as kept:
+        sink = ShardSink("{shard}.tar", 2, "npy", kept)
+        groups = batch.together(batch.plan(model, asked(), {}), sink)
+        taken.clear()
+        assert [job.index for job in next(groups)] == [0, 1]
+        assert taken == [0, 1]
+        assert [[job.index for job in group] for group in groups] == [[2, 3], [4]]
+
+
+def test_requests_from_an_input_that_is_closed(tiny: Path, tmp_path: Path):
+    command = f"sample --checkpoint '{tiny}' --seeds-from - --out d/"
+    line = f"'{sys.executable}' -m mocogen {command} <&-"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"0 clips" in done.stderr
+
+
+def test_two_clips_of_one_seed_in_a_shard_cannot_be_told_apart_by_index(
+    run, tiny: Path, tmp_path: Path
+):
+    (tmp_path / "jobs").write_text('{"seed": 1, "action": "hop"}\n{"seed": 1, "action": "spin"}\n')
+    done = run("sample", "--checkpoint", tiny, "--seeds-from", "jobs", "--shards", "{shard}.tar")
+    assert done.returncode == 2
+    assert "would both be 0.tar/000001.mp4: a shard calls clips by their seeds" in done.stderr
+
+
 def test_archives_take_no_paths_of_single_requests():
-    with pytest.raises(UsageError, match="request 1: in archives and at URLs"):
+    with pytest.raises(UsageError, match="request 1: in archives, in pipes and at URLs"):
         list(batch.own_paths([Request(out="a.gif")], "{seed}.gif", apart=False))
 
 
@@ -719,6 +907,23 @@ def test_a_file_of_requests_is_checked_before_the_first_clip(run, tiny: Path, tm
     assert done.returncode == 2
     assert "unknown action 'fly'" in done.stderr
     assert not list(tmp_path.glob("*.gif"))
+
+
+@pytest.mark.parametrize("out", ["{seed:{index}}.gif", "{content_seed:c}.gif", "{seed:c}.gif"])
+def test_formats_that_a_large_number_breaks(out: str):
+    with pytest.raises(UsageError, match="cannot read the fields of out"):
+        batch.check_template(out, 1)
+
+
+def test_a_format_for_an_action_that_there_is_not():
+    with pytest.raises(UsageError, match=r"cannot be filled in .*leave their formats out"):
+        batch.filled("{action:>8}.gif", {"action": None})
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_length_that_no_number_holds(loop: bool):
+    with pytest.raises(UsageError, match="a clip has at most 1000000000000"):
+        Request(frames=10**400, speed=0.5, loop=loop)
 
 
 @pytest.mark.parametrize("out", ["{seed:e}.gif", "{action}.gif", "{index!r:.1}.gif"])
@@ -732,6 +937,9 @@ def test_names_that_do_not_tell_clips_apart(out: str):
     [
         (("--shards", "a.tar"), "{shard}"),
         (("--shards", "{shard}.zip"), "ends in .tar"),
+        (("--shards", "x-{shard!s:.1}.tar"), "does not tell two shards apart"),
+        (("--shards", "{shard:/>9}.tar"), "{shard}"),
+        (("--shards", "{shard:{shard}}.tar"), "{shard}"),
         (("--shards", "{shard}.tar", "--shard-size", "0"), "at least 1 clip"),
         (("--shards", "{shard}.tar", "--format", "gif"), "mp4 or npy"),
     ],

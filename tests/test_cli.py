@@ -261,6 +261,13 @@ def test_a_clip_needs_no_open_streams(tiny: Path, tmp_path: Path, closed: str):
     assert np.load(tmp_path / "clip.npy").shape == (2, 32, 32, 3)
 
 
+def test_a_clip_into_an_output_that_is_closed_is_refused(tiny: Path):
+    line = f"'{sys.executable}' -m mocogen sample --checkpoint '{tiny}' --seed 1 --out - >&-"
+    done = subprocess.run(line, shell=True, check=False, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "standard output, which is closed" in done.stderr
+
+
 def test_names_that_the_terminal_cannot_show(run, tiny: Path, tmp_path: Path):
     name = "häuser \udcff.gif"
     assert run("sample", "--checkpoint", tiny, "--frames", 2, "--out", name).returncode == 0

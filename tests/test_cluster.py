@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,7 +68,10 @@ def test_a_batch_survives_the_death_of_a_node(cluster: Any, tiny: Path, tmp_path
     assert contents(spread) == contents(alone)
 
 
-def test_what_is_complete_when_interrupted_is_listed(cluster: Any, tiny: Path, tmp_path: Path):
+@pytest.mark.parametrize(("told", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_is_complete_when_interrupted_is_listed(
+    cluster: Any, tiny: Path, tmp_path: Path, told: signal.Signals, status: int
+):
     words = ("--count", "64", "--frames", "200", "--seed", "0", "--out", "{seed:03d}.gif")
     words = (*words, "--engine", "ray", "--address", cluster.address)
     running = start(tiny, tmp_path / "x", *words, stderr=subprocess.PIPE)
@@ -76,9 +80,9 @@ def test_what_is_complete_when_interrupted_is_listed(cluster: Any, tiny: Path, t
         assert running.poll() is None, running.communicate()[1]
         assert time.time() < deadline
         time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(told)
     _, said = running.communicate(timeout=60)
-    assert running.returncode == 130, said
+    assert running.returncode == status, said
     lines = (tmp_path / "x" / "manifest.jsonl").read_text().splitlines()
     made = sorted(file.name for file in (tmp_path / "x").glob("[0-9]*.gif"))
     assert sorted(json.loads(line)["file"] for line in lines) == made
@@ -98,6 +102,36 @@ def test_shards_and_going_on(cluster: Any, tiny: Path, tmp_path: Path):
     assert sorted(contents(spread)) == ["0.tar", "manifest.jsonl"]
     assert start(tiny, spread, *words).wait(timeout=300) == 0
     assert contents(spread) == contents(alone)
+
+
+def test_a_clip_that_fails_at_the_end_of_a_range_is_named(cluster: Any, tiny: Path, tmp_path: Path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "3").touch()
+    words = ("--count", "4", "--frames", "4", "--seed", "0", "--out", "{seed}/clip.gif")
+    # For one worker, they are cut into two ranges of two clips.
+    words += ("--engine", "ray", "--address", cluster.address, "--num-workers", "1")
+    running = start(tiny, tmp_path / "x", *words, stderr=subprocess.PIPE)
+    _, said = running.communicate(timeout=300)
+    assert running.returncode == 1, said
+    assert re.search(r"^mocogen: seed 3: cannot write .*3 is a file, no folder$", said, re.M)
+    assert "1 FAILED" in said
+    lines = (tmp_path / "x" / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seed"] for line in lines] == [0, 1, 2]
+
+
+def test_clips_before_a_request_that_is_refused_are_made_and_listed(
+    cluster: Any, tiny: Path, tmp_path: Path
+):
+    words = ("--seeds-from", "-", "--frames", "4", "--out", "{seed}.gif")
+    words += ("--engine", "ray", "--address", cluster.address)
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    running = start(tiny, tmp_path / "x", *words, **pipes)
+    _, said = running.communicate('{"seed":1}\n{"seed":2}\n{"seed":"x"}\n', timeout=300)
+    assert running.returncode == 2, said
+    assert "line 3 of the requests: seed 'x'" in said
+    assert sorted(contents(tmp_path / "x")) == ["1.gif", "2.gif", "manifest.jsonl"]
+    lines = (tmp_path / "x" / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seed"] for line in lines] == [1, 2]
 
 
 def test_an_address_where_nobody_answers():

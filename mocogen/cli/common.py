@@ -125,14 +125,11 @@ def load_model(
     precision: str = "fp32",
 ) -> tuple[Model, dict[str, Any]]:
     """The model that the options name, and those options for a clip's record."""
-    from ..backends import open_backend
-    from ..mapping import ContentMapping
-    from ..synthesis import Model
+    from ..synthesis import open_model
 
-    named = (checkpoint, generator, motion, device, backend, precision)
-    spec, tensors, sha256, source = read_networks(*named)
-    opened = open_backend(backend, device, spec, tensors, precision)
-    return Model(spec, opened, sha256, ContentMapping.of(spec, tensors)), source
+    computing = (device, backend, precision)
+    spec, tensors, sha256, source = read_networks(checkpoint, generator, motion, *computing)
+    return open_model(spec, tensors, sha256, *computing), source
 
 
 def write_mosaic(

@@ -45,6 +45,10 @@ def main() -> None:
         _fail(f"{where}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit:
+        if _told:  # whatever a library has made of it: Ray makes 1
+            sys.exit(128 + _told[0])
+        raise
 
 
 def _fail(sentence: str, status: int) -> NoReturn:
@@ -52,12 +56,19 @@ def _fail(sentence: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+_told: list[int] = []
+"""The signals by which this process was told to end."""
+
+
 def _end(number: int, _: object) -> NoReturn:
+    _told.append(number)
     sys.exit(128 + number)
 
 
 def _prepare_streams() -> None:
     """Make standard output and error such that anything can be printed on them."""
+    if sys.stdin is None:  # closed: there is nothing to read
+        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started the process

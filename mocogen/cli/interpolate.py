@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from ..requests import MAX_SEED, Request
+from ..requests import MAX_SEED, Request, check_steps
 from . import common
 
 WHAT = ("content", "motion", "both")
@@ -59,8 +59,7 @@ def interpolate(
     if start == end:
         raise UsageError(f"--from and --to are both {start}: a walk needs two seeds")
     count = steps if steps is not None else 8 if strip else frames
-    if count < 2:
-        raise UsageError(f"--steps {count}: a way has at least its 2 ends")
+    check_steps(count, "--frames" if steps is None else "--steps")
     common.check_source(checkpoint, generator, motion)
     from ..video import writer_for
 

@@ -12,22 +12,30 @@ from typing import TYPE_CHECKING, Any
 from . import common
 
 if TYPE_CHECKING:
-    from ..batch import Outcome, Sink
+    from ..batch import Job, Outcome, Sink
 
 
 class Report:
-    """What a person or a script is told while clips are made, and at the end."""
+    """What a person or a script is told while clips are made, and at the end.
 
-    def __init__(self, total: int | None, frames: int, as_json: bool, quiet: bool) -> None:
+    Args:
+        total: how many clips there will be, or None when nobody knows.
+        frames: how many frames they have in all, or None.
+        as_json: whether a finished clip is told as JSON.
+        quiet: whether errors alone are told.
+    """
+
+    def __init__(self, total: int | None, frames: int | None, as_json: bool, quiet: bool) -> None:
         self.total = total
         self.frames = frames
         self.as_json = as_json
         self.quiet = quiet
-        self.done = self.kept = self.failed = self.made = 0
+        self.done = self.kept = self.failed = self.made = self.kept_frames = 0
         self._started = self._told = perf_counter()
 
-    def skipped(self, _: object) -> None:
+    def skipped(self, job: Job) -> None:
         self.kept += 1
+        self.kept_frames += job.clip.frames
 
     def finished(self, outcome: Outcome, sink: Sink) -> None:
         if outcome.error is not None:
@@ -47,14 +55,14 @@ class Report:
         """What to call with each advance in frames: a bar, or a plain line now and then."""
         if self.quiet:
             yield lambda _: None
-        elif sys.stderr.isatty() and (self.total is None or self.total * self.frames >= 500):
+        elif sys.stderr.isatty() and (self.frames is None or self.frames >= 500):
             from .progress import batch_bar
 
             with batch_bar() as show:
 
                 def count(frames: int) -> None:
                     self.made += frames
-                    total = (self.total - self.kept) * self.frames if self.total else None
+                    total = None if self.frames is None else self.frames - self.kept_frames
                     show(self.made, total, self._speed(self._seconds()))
 
                 count(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,6 @@ import typer
 
 from ..errors import UsageError
 from ..requests import STEERING, Request, Seeds, from_lines, part_of
-from ..spec import NOISE_MODES
 from . import common, complete
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ ENGINES = ("local", "ray")
 
 
 def sample(
-    frames: Annotated[int, typer.Option(help="Length of a clip in frames.")] = 48,
+    frames: common.Frames = 48,
     out: Annotated[
         str,
         typer.Option(
@@ -57,14 +56,9 @@ def sample(
     ] = None,
     speed: common.Speed = 1.0,
     loop: common.Loop = False,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames a second. \\[default: the checkpoint's]")
-    ] = None,
-    scale: Annotated[int, typer.Option(help="Enlarge every pixel this many times.")] = 1,
-    noise: Annotated[
-        str | None,
-        typer.Option(help=f"{', '.join(NOISE_MODES)}. \\[default: the checkpoint's]"),
-    ] = None,
+    fps: common.Fps = None,
+    scale: common.Scale = 1,
+    noise: common.Noise = None,
     checkpoint: common.Checkpoint = None,
     generator: common.Generator = None,
     motion: common.Motion = None,
@@ -188,14 +182,14 @@ def sample(
         where = check_template(where, len(wanted) if wanted else None, store)
         defaults = replace(defaults, out=where)
     unit = shard_size if shards else 1
-    requests, total = _requests(wanted, seeds_from, shard_of, unit, defaults)
+    requests, total, length = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
     from .. import batch
     from ..batch import FileSink, PipeSink, Sink, distinct, own_paths, plan, remaining
     from .report import Report
 
     named = (checkpoint, generator, motion, device, backend, precision)
-    show = Report(total, frames, as_json, quiet)
+    show = Report(total, length, as_json, quiet)
     with ExitStack() as stack:
         model: Blueprint
         render: Render
@@ -226,8 +220,8 @@ def sample(
         else:
             sink = FileSink(manifest, store)
         stack.enter_context(sink)
-        if seeds_from and not piped:
-            apart = shards is None and store is DISK
+        if seeds_from:
+            apart = shards is None and store is DISK and not piped
             requests = own_paths(requests, defaults.out, apart)
         jobs = plan(model, requests, source)
         if not piped:
@@ -304,6 +298,8 @@ def _check_pipe(form: str, wanted: Seeds | None, as_json: bool) -> None:
         raise UsageError("a pipe takes one clip, or any number of clips with --format rgb24")
     if as_json:
         raise UsageError("--json and --out - both want standard output: choose one")
+    if sys.__stdout__ is None:  # closed by whoever started the process
+        raise UsageError("--out - writes to standard output, which is closed: open it")
     if sys.stdout.isatty():
         raise UsageError("--out - writes binary data: send it to a file or a program")
 
@@ -314,8 +310,8 @@ def _requests(
     shard_of: str | None,
     unit: int,
     defaults: Request,
-) -> tuple[Iterable[Request], int | None]:
-    """The requests of this process, and how many, where that can be known.
+) -> tuple[Iterable[Request], int | None, int | None]:
+    """The requests of this process, how many, and of how many frames, where that can be known.
 
     Parts are cut between units of ``unit`` requests, so that no shard belongs to two.
     """
@@ -328,20 +324,30 @@ def _requests(
 
     if wanted is not None:
         mine = part(len(wanted))
-        made = (replace(defaults, seed=s, index=i) for i, s in enumerate(wanted) if i in mine)
-        return made, len(mine)
+        numbered = zip(mine, wanted.part(mine), strict=True)
+        return (
+            (replace(defaults, seed=s, index=i) for i, s in numbered),
+            len(mine),
+            len(mine) * defaults.frames,
+        )
     if seeds_from == "-":
         if shard_of:
             raise UsageError("--shard-of needs requests that can be counted: use a file")
-        return from_lines(sys.stdin, defaults), None
+        return from_lines(_decoded(sys.stdin.buffer), defaults), None, None
     try:
-        lines = Path(seeds_from or "").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = Path(seeds_from or "").read_bytes().splitlines()
+    except OSError as error:
         raise UsageError(f"cannot read --seeds-from {seeds_from}: {error}") from None
     # A file is checked as a whole before the first clip is made.
-    asked = list(from_lines(lines, defaults))
+    asked = list(from_lines(_decoded(lines), defaults))
     mine = part(len(asked))
-    return [asked[i] for i in mine], len(mine)
+    asked = asked[mine.start : mine.stop]
+    return asked, len(asked), sum(request.frames for request in asked)
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    """Lines as text, one by one: those before one that is no UTF-8 are good."""
+    return (line.decode("utf-8") for line in lines)
 
 
 def _manifest(
