@@ -1,7 +1,9 @@
 """What computes the networks: torch on any device, ONNX Runtime or OpenVINO on a CPU.
 
 A backend works on numpy arrays in blocks of one fixed shape. Latents are made before it, in
-numpy, so they are the same bits for every backend; frames differ by one grey level at most.
+numpy, so they are the same bits for every backend, and the motion network is computed in double
+precision, so that roundings do not become other movements; frames differ by one grey level at
+most.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from .spec import ModelSpec
 
 Floats = NDArray[np.float32]
 Tensors = dict[str, Floats]
+Inputs = Floats | NDArray[np.float64]
+"""What goes into the motion network: noise, or its own outputs in the precision that they have."""
+
 State = Any
 """What a backend carries from one block of frames to the next."""
 
@@ -31,7 +36,7 @@ Pending = Callable[[], NDArray[np.uint8]]
 NAMES = ("auto", "torch", "onnx", "openvino")
 
 PRECISIONS = ("fp32", "fp16", "bf16")
-"""What the generator computes in: float32, or 16 bits, on a CUDA GPU alone."""
+"""What the image generator computes in: float32, or 16 bits, on a CUDA GPU alone."""
 
 CPU_ONLY = {"onnx": "onnxruntime", "openvino": "openvino"}
 """The backends that run on a CPU alone, with the package of each; the best one first."""
@@ -72,11 +77,12 @@ class Backend(Protocol):
     def unroll(
         self, noise: Floats, category: NDArray[np.int64] | None, state: State
     ) -> tuple[Floats, State]:
-        """Noise (steps, clips, noise) and actions (clips,) to codes (steps, clips, motion)."""
+        """Noise (steps, clips, noise) and actions (clips,) to codes (steps, clips, motion),
+        computed in double precision."""
 
     def feed_back(
-        self, inputs: Floats, category: NDArray[np.int64] | None, state: State
-    ) -> tuple[Floats, Floats, State]:
+        self, inputs: Inputs, category: NDArray[np.int64] | None, state: State
+    ) -> tuple[Floats, Inputs, State]:
         """As :meth:`unroll` from inputs of (clips, noise), the network's output being its next
         input; returns the codes, the next inputs and the state."""
 

@@ -1,4 +1,4 @@
-"""What the backends outside torch share: blocks, states and threads on a CPU."""
+"""What the backends outside torch share: the motion network, blocks and threads on a CPU."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import CPU_BLOCKS, Floats, Pending
+from .backends import CPU_BLOCKS, Floats, Inputs, Pending, Tensors
+from .numpy_motion import NumpyMotion, Parts
 from .spec import ModelSpec
-
-Parts = tuple[Floats, ...]
-"""The state of a recurrent cell: h, and c of an LSTM, each (clips, hidden)."""
 
 
 class CpuBackend(ABC):
@@ -23,12 +21,13 @@ class CpuBackend(ABC):
     precision = "fp32"
     blocks = CPU_BLOCKS
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, tensors: Tensors) -> None:
         self._spec = spec
+        self._motion = NumpyMotion(spec, tensors)
 
     def start(self, hidden: Floats | None) -> Parts:
-        zeros = np.zeros((self.blocks.clips, self._spec.hidden), np.float32)
-        h = zeros if hidden is None else hidden
+        zeros = np.zeros((self.blocks.clips, self._spec.hidden))
+        h = zeros if hidden is None else hidden.astype(np.float64)
         return (h, zeros) if self._spec.cell == "lstm" else (h,)
 
     def unroll(
@@ -38,8 +37,8 @@ class CpuBackend(ABC):
         return codes, after
 
     def feed_back(
-        self, inputs: Floats, category: NDArray[np.int64] | None, state: Parts
-    ) -> tuple[Floats, Floats, Parts]:
+        self, inputs: Inputs, category: NDArray[np.int64] | None, state: Parts
+    ) -> tuple[Floats, Inputs, Parts]:
         made = []
         for _ in range(self.blocks.steps):
             codes, raw, state = self._motion(inputs[None], category, state)
@@ -49,14 +48,6 @@ class CpuBackend(ABC):
 
     @abstractmethod
     def begin_images(self, latents: Floats) -> Pending: ...
-
-    @abstractmethod
-    def _motion(
-        self, noise: Floats, category: NDArray[np.int64] | None, state: Parts
-    ) -> tuple[Floats, Floats, Parts]:
-        """Noise (steps, clips, noise), where steps is ``blocks.steps`` or 1, and actions
-        (clips,) to codes (steps, clips, motion), the same ahead of the batch norm, and the
-        state after."""
 
 
 def threads() -> int:

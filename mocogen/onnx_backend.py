@@ -1,4 +1,4 @@
-"""The networks in ONNX Runtime, on a CPU, without torch.
+"""The image generator in ONNX Runtime, on a CPU, without torch.
 
 ONNX Runtime starts in a tenth of the time that importing torch takes, and the generator is
 as fast in it (docs/speed.md).
@@ -7,7 +7,6 @@ as fast in it (docs/speed.md).
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from . import onnx_models
 from .backends import Floats, Pending, Tensors
-from .cpu_backend import CpuBackend, Parts, threads
+from .cpu_backend import CpuBackend, threads
 from .spec import ModelSpec
 
 
@@ -25,9 +24,8 @@ class OnnxBackend(CpuBackend):
     name = "onnx"
 
     def __init__(self, spec: ModelSpec, tensors: Tensors) -> None:
-        super().__init__(spec)
+        super().__init__(spec, tensors)
         self._generator = _session(onnx_models.generator(spec, tensors, split=True))
-        self._network = _session(onnx_models.motion(spec, tensors))
         self._threads = threads()
         # One thread in all, where one was asked for: the main one.
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
@@ -43,16 +41,6 @@ class OnnxBackend(CpuBackend):
     def _frames(self, latents: Floats) -> NDArray[np.uint8]:
         (frames,) = self._generator.run(None, {"latents": latents})
         return frames
-
-    def _motion(
-        self, noise: Floats, category: NDArray[np.int64] | None, state: Parts
-    ) -> tuple[Floats, Floats, Parts]:
-        given: dict[str, Any] = dict(zip(("h", "c"), state, strict=False))
-        given["noise"] = np.ascontiguousarray(noise)
-        if category is not None:
-            given["category"] = category
-        codes, raw, *after = self._network.run(None, given)
-        return codes, raw, tuple(after)
 
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:

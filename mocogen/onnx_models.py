@@ -175,7 +175,8 @@ def motion(spec: ModelSpec, tensors: Tensors) -> bytes:
         x = graph.node("MatMul", x, graph.constant(tensors["motion.linear.weight"].T))
         x = graph.node("Add", x, graph.constant(tensors["motion.linear.bias"]))
         centred = graph.node("Sub", x, graph.constant(tensors["motion.bn.running_mean"]))
-        graph.node("Div", centred, graph.constant(motion_spread(tensors)), outputs=["codes"])
+        spread = graph.constant(motion_spread(tensors["motion.bn.running_var"]))
+        graph.node("Div", centred, spread, outputs=["codes"])
     else:
         graph.node("Identity", x, outputs=["codes"])
     graph.node("Identity", x, outputs=["raw"])

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import checkpoint, latents, steering
-from .backends import Backend, Floats, Pending, Tensors, open_backend
+from .backends import Backend, Floats, Inputs, Pending, Tensors, open_backend
 from .errors import UsageError
 from .files import sha256
 from .mapping import ContentMapping
@@ -293,7 +293,9 @@ class Model(Blueprint):
         if spec.initial_state == "normal":
             hidden = stacked(self._initial_state(c) for c in group)
         state = backend.start(hidden)
-        fed_back = stacked(self._noise(c, 0, 1)[0] for c in group) if mode == "feedback" else None
+        fed_back: Inputs | None = None
+        if mode == "feedback":
+            fed_back = stacked(self._noise(c, 0, 1)[0] for c in group)
         for first in range(0, end, blocks.steps):
             if fed_back is not None:
                 codes, fed_back, state = backend.feed_back(fed_back, category, state)

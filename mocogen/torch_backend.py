@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import checkpoint
-from .backends import CPU_BLOCKS, Blocks, Floats, Pending, Tensors
+from .backends import CPU_BLOCKS, Blocks, Floats, Inputs, Pending, Tensors
 from .devices import choose_device
 from .errors import UsageError
 from .generator import to_pixels
@@ -40,7 +40,9 @@ class TorchBackend:
         self.blocks = _BLOCKS[target.type]
         self._cell = spec.cell
         self._range = spec.pixel_range
-        self._motion = motion.requires_grad_(False).to(target)
+        # In double precision, which Apple's GPUs have not; the codes are few.
+        self._home = torch.device("cpu") if target.type == "mps" else target
+        self._motion = motion.requires_grad_(False).double().to(self._home)
         # Channels-last is a third faster than the default layout on CPUs, and what tensor
         # cores want.
         self._type = _TYPES[precision]
@@ -51,7 +53,7 @@ class TorchBackend:
     def start(self, hidden: Floats | None) -> Any:
         if hidden is None:
             return self._motion.initial_state(self.blocks.clips)
-        h = self._tensor(hidden)
+        h = self._inputs(hidden)
         return (h, torch.zeros_like(h)) if self._cell == "lstm" else h
 
     @torch.inference_mode()
@@ -59,23 +61,24 @@ class TorchBackend:
         self, noise: Floats, category: NDArray[np.int64] | None, state: Any
     ) -> tuple[Floats, Any]:
         codes, state = self._motion.unroll(
-            self._tensor(noise), len(noise), self._category(category), state
+            self._inputs(noise), len(noise), self._category(category), state
         )
-        return codes.cpu().numpy(), state
+        return codes.float().cpu().numpy(), state
 
     @torch.inference_mode()
     def feed_back(
-        self, inputs: Floats, category: NDArray[np.int64] | None, state: Any
-    ) -> tuple[Floats, Floats, Any]:
-        given = self._tensor(inputs)
+        self, inputs: Inputs, category: NDArray[np.int64] | None, state: Any
+    ) -> tuple[Floats, Inputs, Any]:
+        given = self._inputs(inputs)
         codes, (after, state) = self._motion.feed_back(
             given, self.blocks.steps, self._category(category), (given, state)
         )
-        return codes.cpu().numpy(), after.cpu().numpy(), state
+        return codes.float().cpu().numpy(), after.cpu().numpy(), state
 
     @torch.inference_mode()
     def begin_images(self, latents: Floats) -> Pending:
-        latent = self._tensor(latents)[:, :, None, None].to(self._type)
+        latent = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device)
+        latent = latent[:, :, None, None].to(self._type)
         latent = latent.contiguous(memory_format=torch.channels_last)
         # On CUDA only: exact float32, where its convolutions would otherwise round to 10 bits,
         # and the same bits every time. Grey levels need more bits than bfloat16 has.
@@ -84,11 +87,11 @@ class TorchBackend:
         pixels = to_pixels(made, *self._range)
         return lambda: pixels.cpu().numpy()
 
-    def _tensor(self, array: Floats) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+    def _inputs(self, array: Inputs) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float64)).to(self._home)
 
     def _category(self, category: NDArray[np.int64] | None) -> Tensor | None:
-        return None if category is None else torch.from_numpy(category).to(self.device)
+        return None if category is None else torch.from_numpy(category).to(self._home)
 
 
 def check_precision(precision: str, device: str) -> None:

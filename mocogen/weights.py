@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from .backends import Floats, Tensors
 
 _BN_EPSILON = np.float32(1e-5)  # torch's own
+_Array = TypeVar("_Array", Floats, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,10 @@ def generator_layers(tensors: Tensors) -> list[Layer]:
     return layers
 
 
-def motion_spread(tensors: Tensors) -> Floats:
-    """What the motion network's batch norm divides by, in eval mode: (motion,)."""
-    return np.sqrt(tensors["motion.bn.running_var"] + _BN_EPSILON)
+def motion_spread(variance: _Array) -> _Array:
+    """What the motion network's batch norm divides by, in eval mode, of its running variance:
+    (motion,) both."""
+    return np.sqrt(variance + variance.dtype.type(_BN_EPSILON))
 
 
 def gate_rows(hidden: int, order: tuple[int, ...]) -> NDArray[np.int64]:
