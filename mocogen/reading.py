@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import provenance
 from .errors import MocogenError
+from .spec import FASTEST, SLOWEST
 from .video import WRITERS
 
 Frame = NDArray[np.uint8]
@@ -22,9 +23,6 @@ SUFFIXES = (*VIDEO_SUFFIXES, ".webp", ".apng", ".png", ".npy")
 """What :func:`open_frames` reads: all that mocogen writes, and what else PyAV decodes."""
 
 DEFAULT_FPS = 25.0
-SLOWEST, FASTEST = 0.1, 1000.0
-"""Frames a second: a file that asks for more or fewer is played at these."""
-
 MOST_FRAMES = 10_000_000
 """A record that speaks of more is not believed."""
 
@@ -81,7 +79,8 @@ def _record(path: Path) -> provenance.Record | None:
 
 
 def _fps(path: Path, record: provenance.Record | None, otherwise: float) -> float:
-    """The rate that the record asks for, as the format can play it, or else ``otherwise``."""
+    """The rate that the record asks for, as the format can play it, or else ``otherwise``, or the
+    nearest that a clip may be asked for."""
     fps: Any = (record or {}).get("fps")
     frames: Any = (record or {}).get("frames")
     known = type(fps) in (int, float) and type(frames) is int

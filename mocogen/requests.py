@@ -11,6 +11,7 @@ from itertools import count, pairwise
 from typing import Any
 
 from .errors import UsageError
+from .spec import FASTEST, SLOWEST
 
 MAX_SEED = 2**63 - 1
 """Seeds are 0 to this, so that they fit a signed 64-bit number everywhere."""
@@ -114,7 +115,7 @@ class Request:
             raise UsageError(f"loop {self.loop!r}: use true or false")
         check_timing(self.frames, self.speed, self.loop)
         if self.fps is not None and (
-            type(self.fps) not in (int, float) or not 0.1 <= self.fps <= 1000
+            type(self.fps) not in (int, float) or not SLOWEST <= self.fps <= FASTEST
         ):
             raise UsageError(f"fps {self.fps!r}: use a rate from 0.1 to 1000 frames a second")
         if not 1 <= self.scale <= 32:

@@ -27,6 +27,9 @@ INITIAL_STATES = ("zeros", "normal")
 MAX_WARM_UP = 1024
 """Steps; a file that asks for more is damaged, and would keep every clip waiting."""
 
+SLOWEST, FASTEST = 0.1, 1000.0
+"""Frames a second that a clip may be asked for."""
+
 LARGEST = 2**20
 """No part of a latent or of a network is longer; a file that says so is damaged."""
 
@@ -204,7 +207,7 @@ class ModelSpec:
             wrong.append("head")
         elif not self.head and self.motion != self.hidden:  # the state is the motion code
             wrong.append("motion")
-        if type(self.fps) not in (int, float) or not 0.1 <= self.fps <= 1000:
+        if type(self.fps) not in (int, float) or not SLOWEST <= self.fps <= FASTEST:
             wrong.append("fps")
         low_high = self.pixel_range
         numbers = all(type(v) in (int, float) and abs(v) <= 1e6 for v in low_high)

@@ -35,14 +35,11 @@ class Counterparts:
         usual = sampler.host[look] == look
         person = sampler.person.cpu()[look].where(usual, -1)
         self.clip, self.action, self.person = (x.to(sampler.device) for x in (clip, action, person))
-        frames = torch.arange(len(clip), device=sampler.device)
-        as_filmed = torch.zeros_like(frames, dtype=torch.bool)
-        self.codes = torch.cat(
-            [
-                encoder(encoder_view(sampler.images(some, flags), flags)).float()
-                for some, flags in zip(frames.split(_BATCH), as_filmed.split(_BATCH), strict=True)
-            ]
-        )
+        codes = []
+        for frames in torch.arange(len(clip), device=sampler.device).split(_BATCH):
+            as_filmed = torch.zeros_like(frames, dtype=torch.bool)
+            codes.append(encoder(encoder_view(sampler.images(frames, as_filmed), as_filmed)))
+        self.codes = torch.cat(codes).float()
 
     @torch.no_grad()
     def of(self, code: Tensor, group: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:

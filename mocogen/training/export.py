@@ -30,7 +30,6 @@ from .loop import (
     state_path,
 )
 from .record import versions
-from .stage_motion import load_encoder
 
 _ROUNDS = 40
 _CLIPS, _FRAMES = 8, 32
@@ -105,7 +104,7 @@ def separate_networks(context: Context) -> Networks | None:
     generator, motion = _state(context, "generator"), _state(context, "motion")
     if generator is None or motion is None:
         return None
-    if outdated(motion, fingerprint(load_encoder(context))):
+    if outdated(motion, fingerprint(generator["modules"]["encoder_average"])):
         raise OutdatedError(
             "the motion encoder has changed since the motion stage: run that stage again "
             "(--resume --stages motion)"
@@ -148,7 +147,7 @@ def joint_networks(context: Context) -> Networks | None:
 
 def basis_of(networks: Networks) -> str:
     """What names the networks that a joint stage begins from."""
-    return fingerprint(networks.motion, networks.generator)
+    return fingerprint(networks.motion.state_dict(), networks.generator.state_dict())
 
 
 def _state(context: Context, stage: str) -> dict[str, Any] | None:

@@ -378,11 +378,11 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> 
     optimiser.load_state_dict(saved)
 
 
-def fingerprint(*networks: nn.Module) -> str:
-    """A short name for the weights of networks."""
+def fingerprint(*networks: Mapping[str, Tensor]) -> str:
+    """A short name for networks, of their state dicts."""
     digest = hashlib.sha256()
-    for network in networks:
-        for value in network.state_dict().values():
+    for weights in networks:
+        for value in weights.values():
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 

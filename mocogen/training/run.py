@@ -60,18 +60,16 @@ def train(
     tell = reporter or Silent()
     if resume:
         config = _same_precision(config, out)
+    elif begun := [stage for stage in STAGES if state_path(out, stage).exists()]:
+        raise UsageError(
+            f"{out} already holds a run's {begun[0]} stage: go on with it by --resume, or "
+            "give another folder"
+        )
+    _require_both(config.run.stages, out)
     fabric = make_fabric(config, device, tell)
     leads = fabric.global_rank == 0
     if not leads:
         tell = Silent()
-    if not resume:
-        begun = [stage for stage in STAGES if state_path(out, stage).exists()]
-        if begun:
-            raise UsageError(
-                f"{out} already holds a run's {begun[0]} stage: go on with it by --resume, or "
-                "give another folder"
-            )
-    _require_both(config.run.stages, out)
     clips = clips_of(data, config)
     for line in clips.skipped:
         tell.note(f"skipped {line}")

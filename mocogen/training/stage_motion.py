@@ -127,7 +127,7 @@ def encode_clips(context: Context, encoder: MotionEncoder) -> Trajectories:
     scale = eigenvalues.clamp_min(float(eigenvalues.max()) * 1e-3).rsqrt()
     whitening = (vectors * scale @ vectors.t()).float()
     paths = [(path - mean) @ whitening for path in paths]
-    return Trajectories(paths, actions, mean, whitening, fingerprint(encoder))
+    return Trajectories(paths, actions, mean, whitening, fingerprint(encoder.state_dict()))
 
 
 def moments(paths: Sequence[Tensor], centre: Tensor) -> Tensor:
