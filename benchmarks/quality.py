@@ -8,11 +8,13 @@ Motion energy, movement, sharpness, steady person (unsteadiness), diversity: as 
 ``mocogen.evaluation.measures``; the mean over the clips of an action, over that of the real
 clips of the action (real and mirrored ones for diversity). Frames are reduced to 64x64 first
 (mean of the area), but for sharpness, for which real frames are enlarged (bicubic) to the
-model's size.
+model's size. Small changes: what motion energy has and movement leaves out, likewise over that
+of the real clips.
 
 Action right: the share of clips in which the action classifier names the action asked for.
 One person: the mean share of a clip's frames in which the person classifier names the clip's
-most frequent person. Both classifiers (``mocogen.evaluation.classifiers``) know real clips
+most frequent person. One content, one person: the share of seeds whose clips show one and the
+same most frequent person in all actions, since a seed is one content. Both classifiers (``mocogen.evaluation.classifiers``) know real clips
 alone, in the light in which the model was shown them (its ``data.light``): else the person
 classifier goes by the light on the wall. "real" is their own figure on real clips that they
 did not know.
@@ -26,8 +28,10 @@ Long clips: one unroll of four times the frames; the last quarter's figures over
 first quarter.
 
 Left-out pairs (--left-out): for a checkpoint trained without some (person, action) pairs, the
-clips that the classifiers put in each, for every 100 that an even model would make. The file
-is a JSON list of such pairs: [["actor0", "bend"], ...].
+clips that the classifiers put in each, for every 100 that an even model would make. How many
+contents of the seeds are a person's is chance; so beside it stands the same for every 100
+clips of this person in an action that was shown (the mean over those). The file is a JSON list
+of such pairs: [["actor0", "bend"], ...].
 """
 
 from __future__ import annotations
@@ -213,6 +217,10 @@ def look_rows(action: str, sampled: list[Sampled], real: Real) -> list[Row]:
         reference = mean(real.looks[action], name)
         value = mean([one.look for one in sampled], name) / reference
         rows.append(Row(label, action, value, wanted, reference))
+    energy, moves = (row.value * (row.real or 0.0) for row in rows[:2])
+    small = mean(real.looks[action], "motion_energy") - mean(real.looks[action], "movement")
+    if small > 0:
+        rows.append(Row("small changes", action, (energy - moves) / small, None, small))
     reference = diversity(real.first_frames(action))
     value = diversity(np.stack([one.first_frame for one in sampled])) / reference
     return [*rows, Row("diversity", action, value, DIVERSE, reference)]
@@ -261,7 +269,37 @@ def verdict_rows(
     rows += [Row("one person", a, float(np.mean(v))) for a, v in one.items()]
     value = float(np.mean([v for values in one.values() for v in values]))
     rows.append(Row("one person", "all", value, ONE_PERSON, people.accuracy["one person"]))
-    return rows
+    together = zip(*sampled.values(), strict=True)
+    same = [len({clip.verdict.person for clip in clips}) == 1 for clips in together]
+    return [*rows, Row("one content, one person", "all", float(np.mean(same)))]
+
+
+def left_out_rows(
+    pairs: Sequence[tuple[str, str]], people: Sequence[str], actions: Sequence[str], table: np.ndarray
+) -> list[dict[str, Any]]:
+    """What became of pairs that were not trained on.
+
+    Args:
+        table: clips by person and action, as the classifiers see them.
+    """
+    from mocogen.evaluation.measures import per_hundred_due
+
+    clips = int(table.sum()) // len(actions)
+    found: list[dict[str, Any]] = []
+    for person, action in pairs:
+        counts = dict(zip(actions, table[people.index(person)].tolist(), strict=True))
+        shown = [n for name, n in counts.items() if (person, name) not in pairs]
+        theirs = float(np.mean(shown)) if shown else 0.0
+        found.append(
+            {
+                "person": person,
+                "action": action,
+                "clips": counts[action],
+                "per 100 due": per_hundred_due(counts[action], clips, len(people)),
+                "per 100 of theirs": 100 * counts[action] / theirs if theirs else None,
+            }
+        )
+    return found
 
 
 def balance_rows(
@@ -316,7 +354,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         chance_of_balance,
         coverage,
         imbalance,
-        per_hundred_due,
     )
 
     started = time.perf_counter()
@@ -357,11 +394,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         Row("coverage, most over fewest", "all", imbalance(table), UNEVEN),
     ]
     rows += verdict_rows(sampled, judges)
-    left_out: list[dict[str, Any]] = []
-    for person, action in pairs:
-        count = int(table[people.index(person), actions.index(action)])
-        due = per_hundred_due(count, options.clips, len(people))
-        left_out.append({"person": person, "action": action, "clips": count, "per 100 due": due})
+    left_out = left_out_rows(pairs, people, actions, table)
     if options.sheet:
         write_sheet(model, options)
     return {
@@ -431,14 +464,16 @@ def show(result: dict[str, Any]) -> None:
     plain, mirrored = result["mirrorings in seeds"]
     print(f"as filmed {plain}, mirrored {mirrored}")
     if result["left out"]:
-        print("\nleft-out pairs: clips for every 100 due")
+        print("\nleft-out pairs: clips for every 100 due, and for every 100 of theirs elsewhere")
         for pair in result["left out"]:
             print(
-                f"{pair['person']:10} {pair['action']:8} {pair['per 100 due']:6.0f}  "
-                f"({pair['clips']} clips)"
+                f"{pair['person']:10} {pair['action']:8} {_whole(pair['per 100 due'])} "
+                f"{_whole(pair['per 100 of theirs'])}  ({pair['clips']} clips)"
             )
-        shares = [pair["per 100 due"] for pair in result["left out"]]
-        print(f"smallest {min(shares):.0f}, mean {sum(shares) / len(shares):.0f}")
+        for key in ("per 100 due", "per 100 of theirs"):
+            shares = [pair[key] for pair in result["left out"] if pair[key] is not None]
+            if shares:
+                print(f"{key}: smallest {min(shares):.0f}, mean {np.mean(shares):.0f}")
     print("\nthe classifiers on real clips that they did not know")
     for name, accuracy in result["classifiers on unseen real clips"].items():
         print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in accuracy.items()))
@@ -454,6 +489,10 @@ def write_json(path: Path, result: dict[str, Any]) -> None:
     fields["measures"] = [row.fields() for row in result["measures"]]
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
+
+def _whole(value: float | None) -> str:
+    return " " * 6 if value is None else f"{value:6.0f}"
 
 
 def _finite(value: float) -> float | None:

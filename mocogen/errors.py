@@ -6,6 +6,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def printable_lines(text: object) -> str:
+    """The same, for a text that may have several lines."""
+    return "\n".join(map(printable, str(text).split("\n")))
+
+
 class MocogenError(Exception):
     """Something went wrong that the user can understand and mend.
 

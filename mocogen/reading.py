@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import provenance
 from .errors import MocogenError
+from .sources import rgb
 from .spec import FASTEST, SLOWEST
 from .video import WRITERS
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Frame = NDArray[np.uint8]
 
@@ -128,20 +133,27 @@ def _open_video(path: Path, record: provenance.Record | None) -> Reading:
 def _video_frames(path: Path) -> Iterator[Frame]:
     import av
 
-    count = 0
+    count = hidden = 0
     with damage_told(path), av.open(str(path)) as container:
         stream = container.streams.video[0]
         promised = stream.frames  # 0 where the format does not say
-        for frame in container.decode(stream):
-            count += 1
-            yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    if count < max(promised, 1):
-        raise MocogenError(f"{path} is cut off: it has {count} of {max(promised, 1)} frames")
-    if path.suffix.lower() == ".gif":
-        with path.open("rb") as file:
-            file.seek(-1, 2)
-            if file.read() != b"\x3b":
-                raise MocogenError(f"{path} is cut off: it has no end")
+        for packet in container.demux(stream):
+            hidden += packet.is_discard  # of a video that was trimmed without a new encoding
+            for frame in packet.decode():
+                count += 1
+                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    due = max(promised - hidden, 1)
+    if count < due:
+        raise MocogenError(f"{path} is cut off: it has {count} of {due} frames")
+    if path.suffix.lower() == ".gif" and not _gif_has_end(path):
+        raise MocogenError(f"{path} is cut off: it has no end")
+
+
+def _gif_has_end(path: Path) -> bool:
+    """Whether the last byte is a GIF's trailer; some programs write zeros after it."""
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, 1024), os.SEEK_END)
+        return file.read().rstrip(b"\0").endswith(b";")
 
 
 def _open_webp(path: Path, record: provenance.Record | None) -> Reading:
@@ -162,7 +174,7 @@ def _webp_frames(path: Path, fps: float) -> Iterator[Frame]:
     with damage_told(path), Image.open(path) as image:
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
-            frame = np.asarray(image.convert("RGB"))
+            frame = _rgb(path, image)
             elapsed += float(image.info.get("duration", 0))
             due = max(round(elapsed * fps / 1000), shown + 1)
             if due - shown > LONGEST_STILL:
@@ -172,12 +184,19 @@ def _webp_frames(path: Path, fps: float) -> Iterator[Frame]:
             shown = due
 
 
+def _rgb(path: Path, image: Image.Image) -> Frame:
+    try:
+        return np.asarray(rgb(image))
+    except MocogenError as error:
+        raise MocogenError(f"cannot read {path}: {error}") from None
+
+
 def _strip_frames(path: Path, record: provenance.Record | None) -> Iterator[Frame]:
     """The frames of a strip: as many as its record says, or else squares."""
     from PIL import Image
 
     with damage_told(path), Image.open(path) as image:
-        strip = np.asarray(image.convert("RGB"))
+        strip = _rgb(path, image)
     height, width = strip.shape[:2]
     count: Any = (record or {}).get("frames")
     if not isinstance(count, int) or count < 1 or width % count:

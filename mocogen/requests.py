@@ -45,6 +45,18 @@ def check_timing(frames: int, speed: float, loop: bool) -> None:
         )
 
 
+def check_fps(fps: Any) -> None:
+    """Refuse a rate at which no clip can play.
+
+    Raises:
+        UsageError: names the range, in frames a second.
+    """
+    if type(fps) not in (int, float) or not SLOWEST <= fps <= FASTEST:
+        raise UsageError(
+            f"fps {fps!r}: use a rate from {SLOWEST:g} to {FASTEST:g} frames a second"
+        )
+
+
 def check_steps(steps: int, option: str = "steps") -> None:
     """Refuse a way of too few stations.
 
@@ -114,10 +126,8 @@ class Request:
         if type(self.loop) is not bool:
             raise UsageError(f"loop {self.loop!r}: use true or false")
         check_timing(self.frames, self.speed, self.loop)
-        if self.fps is not None and (
-            type(self.fps) not in (int, float) or not SLOWEST <= self.fps <= FASTEST
-        ):
-            raise UsageError(f"fps {self.fps!r}: use a rate from 0.1 to 1000 frames a second")
+        if self.fps is not None:
+            check_fps(self.fps)
         if not 1 <= self.scale <= 32:
             raise UsageError(f"scale {self.scale}: use a whole number from 1 to 32")
         # A clip holds these in its record: 20 and 20.0 would make two clips of one.
@@ -157,6 +167,8 @@ class Seeds:
         """
         if count < 1:
             raise UsageError(f"count {count}: ask for at least 1 clip")
+        if count > MAX_SEED:
+            raise UsageError(f"count {count}: a batch has at most {MAX_SEED} clips")
         if not 0 <= first <= MAX_SEED - count + 1:
             last = MAX_SEED - count + 1
             raise UsageError(f"seed {first}: for {count} seeds, start with one from 0 to {last}")

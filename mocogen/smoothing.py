@@ -18,7 +18,8 @@ import numpy as np
 from . import provenance
 from .errors import MocogenError, UsageError
 from .reading import DEFAULT_FPS, SUFFIXES, Frame, Reading, open_frames
-from .sources import images, is_frame_folder
+from .sources import images, is_frame_folder, rgb
+from .spec import FASTEST, SLOWEST
 from .video import ClipFormat, open_clip, writer_for
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 FACTORS = range(2, 33)
 """How many times as many frames there can be."""
 
-_FASTEST = 1000.0
 _STRIPS = (".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
@@ -67,9 +67,10 @@ class Source:
             UsageError: the rate is out of range.
         """
         rate = fps if fps is not None else self.fps if slow else self.fps * factor
-        if not 0.1 <= rate <= _FASTEST:
+        if not SLOWEST <= rate <= FASTEST:
             raise UsageError(
-                f"{rate:g} frames a second: use a rate from 0.1 to {_FASTEST:g} (--fps), or --slow"
+                f"{rate:g} frames a second: use a rate from {SLOWEST:g} to {FASTEST:g} (--fps), or "
+                "--slow"
             )
         return rate
 
@@ -116,7 +117,7 @@ def _open(path: Path) -> Reading:
 def _images(path: Path) -> Iterator[Frame]:
     try:
         for image in images(path):
-            yield np.asarray(image.convert("RGB"))
+            yield np.asarray(rgb(image))
     except MocogenError as error:
         raise MocogenError(f"cannot smooth {path}: it is {error}") from None
     except Exception:  # decoders raise whatever they like on damaged files

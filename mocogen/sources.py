@@ -30,6 +30,19 @@ def is_frame_folder(path: Path) -> bool:
         return False
 
 
+def rgb(image: Image.Image) -> Image.Image:
+    """An image in red, green and blue, 8 bits each; greys of 16 bits keep their highest eight.
+
+    Raises:
+        MocogenError: its pixels are numbers of no known range.
+    """
+    if image.mode in ("I", "F"):
+        raise MocogenError("its pixels have 32 bits and no known range: save it with 8 or 16")
+    if image.mode.startswith("I;16"):  # Pillow would clip them at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
 def _strip_length(image: Image.Image) -> int:
     """Frames in a horizontal strip, or 0 if the image is none."""
     width, height = image.size

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -67,7 +67,7 @@ class ClipWriter(ABC):
         """Refuse clips that the format cannot hold, before a frame of them is made.
 
         Raises:
-            UsageError: says how many frames it can.
+            UsageError: says what it can hold.
         """
 
     @abstractmethod
@@ -77,6 +77,9 @@ class ClipWriter(ABC):
     @abstractmethod
     def close(self) -> None:
         """Finish the file."""
+
+    def drop(self) -> None:  # noqa: B027 - most have nothing open
+        """Let go of a file that will not be finished: not every system removes open ones."""
 
     @staticmethod
     def real_fps(frames: int, fps: float) -> float:
@@ -155,6 +158,10 @@ class Mp4Writer(ClipWriter):
         if self._outbox is not None:
             self._outbox.send()
 
+    def drop(self) -> None:
+        with suppress(Exception):  # an encoder that has failed may do so again
+            self._container.close()
+
 
 class GifWriter(ClipWriter):
     """A GIF that loops for ever, with one palette for all frames, so that nothing flickers.
@@ -174,6 +181,7 @@ class GifWriter(ClipWriter):
     def __init__(self, target: Path | BinaryIO, form: ClipFormat) -> None:
         super().__init__(target, form)
         self._container: Any = None
+        self._file: BinaryIO | None = None
         self._palette: Any = None
         self._colors: Any = None
         self._shown: Frames | None = None
@@ -211,7 +219,10 @@ class GifWriter(ClipWriter):
         # The encoder's library writes no comments: one is put ahead of the closing byte.
         self._outbox.send(held=1, ahead=provenance.gif_comment(self.form.made_by))
         self._outbox.send()
-        if isinstance(self.target, Path):
+        self.drop()
+
+    def drop(self) -> None:
+        if self._file is not None and isinstance(self.target, Path):
             self._file.close()
 
     def _start(self) -> None:
@@ -389,6 +400,9 @@ class NpyWriter(ClipWriter):
     def close(self) -> None:
         self._file.close()
 
+    def drop(self) -> None:
+        self._file.close()
+
 
 class RawWriter(ClipWriter):
     """Bare frames, three bytes a pixel (rgb24), for a pipe to another program."""
@@ -468,8 +482,12 @@ def encoding(temporary: Path, path: Path, form: ClipFormat) -> Iterator[ClipWrit
     kind.check(form)
     try:
         writer = kind(temporary, form)
-        yield writer
-        writer.close()
+        try:
+            yield writer
+            writer.close()
+        except BaseException:
+            writer.drop()
+            raise
     except (ValueError, RuntimeError) as error:
         if isinstance(error, MocogenError):
             raise

@@ -146,6 +146,8 @@ def test_info_prints_no_long_list_of_files_for_people(run):
         ("mocogen sample --out ''", 2, "out is empty"),
         ("mocogen sample --count 2 --out many", 2, "a slash at its end"),
         ("mocogen sample --count 2 --seed 9223372036854775807 --out s/", 2, "for 2 seeds"),
+        ("mocogen sample --count 9223372036854775808 --seed 0 --out s/", 2, "at most 92233"),
+        ("mocogen info no\x1b[31mfile.gif", 1, r"no\x1b[31mfile.gif"),
         ("mocogen sample --seed -1", 2, "seed -1"),
         ("mocogen sample --fps 0", 2, "fps 0"),
         ("mocogen sample --fps nan", 2, "fps nan"),

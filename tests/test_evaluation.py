@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import mocogen
 from benchmarks import content_distance as distance_program
@@ -220,6 +223,19 @@ ACTIONS = ("lift", "slide")
 BRIEF = Training(steps=40, batch=24)
 
 
+def spy_on_batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """Collect some images and labels of each network that is trained, and train it briefly."""
+    fit, drawn = classifiers._fit, []
+
+    def spied(channels, classes, batch, training, seed):
+        batches = [batch(torch.Generator().manual_seed(k)) for k in range(20)]
+        drawn.append((torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches])))
+        return fit(channels, classes, batch, Training(1, 8), seed)
+
+    monkeypatch.setattr(classifiers, "_fit", spied)
+    return drawn
+
+
 class TestClassifiers:
     @pytest.fixture(scope="class")
     @staticmethod
@@ -262,6 +278,48 @@ class TestClassifiers:
         dark = (clip // 3 + 11).astype(np.uint8)
         odds = [trained[0].probabilities(frames) for frames in (clip, dark)]
         np.testing.assert_allclose(*odds, atol=0.1)
+
+    def test_actions_are_judged_by_networks_that_never_saw_the_person(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Every person has an action of their own: who was not seen cannot be among the labels.
+        actions = ("a", "b", "c")
+        clips = [replace(clip, action=actions[k // 2]) for k, clip in enumerate(people())]
+        drawn = spy_on_batches(monkeypatch)
+        classifiers.train_action(clips, actions, BRIEF)
+        for left_out, (_, labels) in enumerate(drawn):
+            assert set(labels.tolist()) == {0, 1, 2} - {left_out}
+
+    def test_people_are_judged_by_networks_that_never_saw_the_time_or_the_action(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Every third of the clips of an action has one brightness, by which it is known.
+        steps = torch.tensor([10, 50, 90, 130, 170, 210])
+        clips = []
+        for clip in people():
+            frames = np.empty_like(clip.frames)
+            for third, rows in enumerate(np.array_split(np.arange(len(frames)), 3)):
+                frames[rows] = steps[third + 3 * ACTIONS.index(clip.action)]
+            clips.append(replace(clip, frames=frames))
+
+        def thirds(pictures: Tensor) -> set[int]:
+            brightness = 127.5 * (pictures.mean((1, 2, 3)) + 1)
+            return set((brightness[:, None] - steps).abs().argmin(1).tolist())
+
+        tested: list[tuple[object, set[int]]] = []
+
+        def test(network: object, pictures: Tensor, *_: object) -> tuple[float, float, float]:
+            tested.append((network, thirds(pictures)))
+            return 1.0, 1.0, 1.0
+
+        drawn = spy_on_batches(monkeypatch)
+        monkeypatch.setattr(classifiers, "_test", test)
+        classifiers.train_person(clips, ACTIONS, replace(BRIEF, noise=0.0))
+        networks = list(dict.fromkeys(network for network, _ in tested))
+        wanted = [{0, 3}, {1, 4}, {2, 5}, {0, 1, 2}, {3, 4, 5}]
+        for (images, _), network, left_out in zip(drawn, networks, wanted, strict=True):
+            assert set().union(*(seen for by, seen in tested if by is network)) == left_out
+            assert thirds(images) == set(range(6)) - left_out
 
     def test_clips_that_are_too_short_are_refused(self, trained) -> None:
         with pytest.raises(MocogenError, match="at least 29"):
@@ -385,6 +443,125 @@ class TestQualityProgram:
             file.write_text(text)
             with pytest.raises(UsageError, match=r"pairs\.json"):
                 quality.read_pairs(file, *known)
+
+    def test_real_clips_are_like_themselves(self) -> None:
+        """Every ratio is 1 for clips that look and move as the real ones do."""
+        clips = people()
+        real = quality.Real(
+            clips,
+            [(clip.action, clip.frames[0]) for clip in clips],
+            {a: [scores.look(c.frames) for c in clips if c.action == a] for a in ACTIONS},
+        )
+        same = [
+            quality.Sampled(scores.look(c.frames), scores.Verdict(0, 0, 1.0, False), frame)
+            for c in clips
+            for frame in (c.frames[0], c.frames[0][:, ::-1])
+            if c.action == "lift"
+        ]
+        rows = {row.measure: row for row in quality.look_rows("lift", same, real)}
+        assert {"motion energy", "movement", "sharpness", "steady person", "diversity"} <= set(rows)
+        assert {row.value for row in rows.values()} == {pytest.approx(1.0)}
+        half = [replace(s, look=replace(s.look, sharpness=s.look.sharpness / 2)) for s in same]
+        rows = {row.measure: row for row in quality.look_rows("lift", half, real)}
+        assert rows["sharpness"].value == pytest.approx(0.5)
+        alike = [replace(s, first_frame=same[0].first_frame) for s in same]
+        rows = {row.measure: row for row in quality.look_rows("lift", alike, real)}
+        assert rows["diversity"].value == 0.0
+
+    def test_what_differs_by_two_levels_is_no_movement(self) -> None:
+        """The person moves, and noise on the wall is told apart from it."""
+        calm, noisy = people()[0].frames, people()[0].frames.copy()
+        noisy[::2] += 1
+        look = scores.look(noisy)
+        real = quality.Real([], [("lift", f) for f in noisy[:2]], {"lift": [look]})
+        made = quality.Sampled(scores.look(calm), scores.Verdict(0, 0, 1.0, False), calm[0])
+        rows = {row.measure: row for row in quality.look_rows("lift", [made, made], real)}
+        assert rows["small changes"].real == pytest.approx(look.motion_energy - look.movement)
+        assert rows["small changes"].value < rows["motion energy"].value < 1
+        assert rows["movement"].value == pytest.approx(1.0, abs=0.05)
+
+    def test_the_end_of_long_clips_is_held_against_their_beginning(self) -> None:
+        early, late = scores.Look(2.0, 1.0, 4.0, 1.0), scores.Look(1.0, 1.0, 4.4, 3.0)
+        right, wrong = scores.Verdict(1, 0, 0.8, False), scores.Verdict(0, 0, 0.4, False)
+        frame = still(0, 1)[0]
+        both = [
+            quality.Sampled(early, right, frame, late, right),
+            quality.Sampled(early, right, frame, late, wrong),
+            quality.Sampled(scores.Look(9.0, 9.0, 9.0, 9.0), wrong, frame),  # no long one
+        ]
+        found = {row.measure: row.value for row in quality.long_rows("a", 1, both)}
+        assert found == pytest.approx(
+            {
+                "long: motion energy": 0.5,
+                "long: sharpness": 1.1,
+                "long: steady person": 3.0,
+                "long: action right": 0.5,
+                "long: one person": 0.75,
+            }
+        )
+        assert quality.long_rows("a", 1, both[2:]) == []
+
+    def test_the_last_frames_of_a_long_clip_are_its_end(
+        self, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[np.ndarray] = []
+
+        def looked(frames: np.ndarray, sharp: object = None) -> scores.Look:
+            seen.append(frames)
+            return scores.Look(1.0, 1.0, 1.0, 1.0)
+
+        monkeypatch.setattr(scores, "look", looked)
+        monkeypatch.setattr(scores, "judge", lambda *_: scores.Verdict(0, 0, 1.0, False))
+        model = mocogen.load(tiny, "cpu")
+        options = Namespace(frames=3, clips=2, long=1)
+        action = model.spec.actions[0]
+        found = quality.sample_action(model, action, options, (None, None))  # type: ignore[arg-type]
+        whole = model.sample(12, 0, action)
+        np.testing.assert_array_equal(seen[0], whole[:3])
+        np.testing.assert_array_equal(seen[1], whole[9:])
+        np.testing.assert_array_equal(seen[2], model.sample(3, 1, action))
+        assert [one.late_look is None for one in found] == [False, True]
+
+    def test_verdicts_are_counted(self) -> None:
+        look, frame = scores.Look(1.0, 1.0, 1.0, 1.0), still(0, 1)[0]
+
+        def clips(*verdicts: tuple[int, int, float]) -> list[quality.Sampled]:
+            return [quality.Sampled(look, scores.Verdict(*v, False), frame) for v in verdicts]
+
+        sampled = {
+            "lift": clips((0, 2, 1.0), (0, 1, 0.5), (1, 0, 1.0), (0, 0, 1.0)),
+            "slide": clips((1, 2, 1.0), (1, 0, 1.0), (1, 0, 0.5), (0, 0, 1.0)),
+        }
+        judges = (
+            classifiers.ActionClassifier(
+                [], ACTIONS, {"clips": 1.0, "clips lift": 1.0, "clips slide": 1.0}
+            ),
+            classifiers.PersonClassifier([], ("p0", "p1", "p2"), {"one person": 1.0}),
+        )
+        found = {
+            (row.measure, row.of): row.value for row in quality.verdict_rows(sampled, judges)
+        }
+        assert found == {
+            ("action right", "lift"): 0.75,
+            ("action right", "slide"): 0.75,
+            ("action right", "all"): 0.75,
+            ("one person", "lift"): 0.875,
+            ("one person", "slide"): 0.875,
+            ("one person", "all"): 0.875,
+            ("one content, one person", "all"): 0.75,
+        }
+
+    def test_left_out_pairs_are_held_against_what_is_due_and_what_is_theirs(self) -> None:
+        table = np.array([[4, 6], [8, 2], [6, 10]])  # 18 clips an action, 3 people: 6 are due
+        names = (("p0", "p1", "p2"), ACTIONS)
+        pairs = [("p0", "lift"), ("p1", "slide")]
+        first, second = quality.left_out_rows(pairs, *names, table)
+        assert (first["clips"], second["clips"]) == (4, 2)
+        assert (first["per 100 due"], second["per 100 due"]) == pytest.approx((200 / 3, 100 / 3))
+        assert first["per 100 of theirs"] == pytest.approx(200 / 3)
+        assert second["per 100 of theirs"] == 25.0
+        both = quality.left_out_rows([("p0", "lift"), ("p0", "slide")], *names, table)
+        assert [pair["per 100 of theirs"] for pair in both] == [None, None]
 
     def test_small_checkpoints_are_refused(self, tiny: Path, tmp_path: Path) -> None:
         options = quality.read_options(["--data", str(tmp_path), "--checkpoint", str(tiny)])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from mocogen import gallery, provenance, reading
 from mocogen.cli.info import info
 from mocogen.errors import MocogenError
-from mocogen.smoothing import Source, write
+from mocogen.smoothing import Source, _open, write
 from mocogen.video import ClipFormat, open_clip
 from mocogen.voxel_flow import VoxelFlow
 
@@ -91,6 +93,46 @@ def test_a_video_of_an_unknown_codec(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
     with pytest.raises(MocogenError, match="is damaged"):
         list(reading.open_frames(path).frames)
+
+
+def test_a_video_that_was_trimmed_without_a_new_encoding_is_whole(tmp_path: Path) -> None:
+    """Frames ahead of the cut are in the file, hidden: the next ones need them."""
+    whole, trimmed = clip(tmp_path / "whole.mp4", count=40), tmp_path / "trimmed.mp4"
+    cut = ["-v", "error", "-ss", "0.6", "-i", str(whole), "-c", "copy", str(trimmed)]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), *cut], check=True)
+    shown = list(reading.open_frames(trimmed).frames)
+    assert len(shown) == 25
+    expected = list(reading.open_frames(whole).frames)[15:]
+    np.testing.assert_array_equal(shown, expected)
+    damaged = trimmed.read_bytes()
+    at = damaged.index(b"mdat") + 3000
+    trimmed.write_bytes(damaged[:at] + bytes(len(damaged) - at))
+    with pytest.raises(MocogenError, match="cut off|damaged"):
+        list(reading.open_frames(trimmed).frames)
+
+
+def test_zeros_after_the_end_of_a_gif_are_no_damage(tmp_path: Path) -> None:
+    path = clip(tmp_path / "a.gif")
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(3))
+    assert len(list(reading.open_frames(path).frames)) == 4
+    path.write_bytes(whole[:-1] + bytes(3))
+    with pytest.raises(MocogenError, match="it has no end|is damaged"):
+        list(reading.open_frames(path).frames)
+
+
+def test_greys_of_16_bits_keep_their_highest_eight(tmp_path: Path) -> None:
+    values = np.arange(0, 65536, 256, dtype=np.uint16).reshape(8, 32)
+    Image.fromarray(values).save(tmp_path / "strip.png")
+    shown = np.concatenate(list(reading.open_frames(tmp_path / "strip.png").frames), axis=1)
+    np.testing.assert_array_equal(shown, np.stack([values >> 8] * 3, axis=2))
+
+
+def test_pictures_of_no_known_range_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "strip.tif"
+    Image.fromarray(np.full((8, 32), 0.5, np.float32)).save(path)
+    with pytest.raises(MocogenError, match="no known range: save it with 8 or 16"):
+        list(_open(path).frames)
 
 
 def test_a_text_that_is_no_record(tmp_path: Path) -> None:

@@ -398,6 +398,12 @@ def test_codes_are_held_against_those_of_the_clips(clip_folder: Path, tmp_path: 
     assert max(found["nearest"]) == pytest.approx(0, abs=1e-2)
     # At every turn it stands still for one step of ten.
     assert found["speed"] == pytest.approx([0.9] * len(found["speed"]), rel=0.1)
+    # All real codes at once are as wide as themselves, and twice as wide about their middle.
+    assert motion_codes.spread(torch.tensor([[0.0, 0.0], [2.0, 4.0]])) == pytest.approx(5**0.5)
+    every = real.expand(motion_codes.STEPS, *real.shape)
+    assert motion_codes.measure(first, every)["spread"] == pytest.approx([1.0] * 6)
+    wider = 2 * every - real.mean(0)
+    assert motion_codes.measure(first, wider)["spread"] == pytest.approx([2.0] * 6, rel=1e-4)
     # Two clips of one person are no two people.
     assert first.apart() > 0
     assert math.isnan(motion_codes.Real(first.paths, ["p0", "p0"]).apart())

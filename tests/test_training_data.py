@@ -35,6 +35,18 @@ def write_folder(path: Path, images: np.ndarray) -> None:
         Image.fromarray(image).save(path / f"{k:03}.png")
 
 
+def test_greys_of_16_bits_are_scaled_and_floats_skipped(tmp_path: Path) -> None:
+    grey = frames()[..., 0].astype(np.uint16) * 257
+    (tmp_path / "walk").mkdir()
+    Image.fromarray(np.concatenate(list(grey), axis=1)).save(tmp_path / "walk" / "a.png")
+    Image.fromarray(np.zeros((32, 512), np.float32)).save(tmp_path / "walk" / "b.tif")
+    write_strip(tmp_path / "walk" / "c.png", frames())
+    clips = load_clips(tmp_path, 32)
+    np.testing.assert_array_equal(clips.frames, np.concatenate([frames()] * 2))
+    assert len(clips.skipped) == 1
+    assert "b.tif: its pixels have 32 bits" in clips.skipped[0]
+
+
 def test_every_format_gives_the_same_clips(tmp_path: Path) -> None:
     images = frames()
     write_strip(tmp_path / "walk" / "strip.png", images)

@@ -157,6 +157,18 @@ def test_the_benchmark_measures_people_held_out(
     assert json.loads(out.read_text())["frames"] == {"p0": 4, "p1": 4, "p2": 4}
 
 
+def test_the_benchmark_leaves_out_every_second_frame(run_folder: Path, clip_folder: Path) -> None:
+    spec = flow_checkpoint.read_spec(run_folder / "checkpoint.safetensors")
+    clips = load_clips(clip_folder, 32, min_frames=3)
+    (held,) = (clip for clip in clips.clips if clip.group == "p2")
+    frames = clips.frames[held.start : held.start + held.length]
+    found = list(benchmark.triplets(clip_folder, spec, everyone=False))
+    assert {clip.path for clip, _ in found} == {held.path}
+    for k, (_, three) in enumerate(found):
+        np.testing.assert_array_equal(three, frames[2 * k : 2 * k + 3])
+    assert len(found) == (held.length - 1) // 2
+
+
 def test_the_benchmark_measures_the_shipped_checkpoint(clip_folder: Path, tmp_path: Path) -> None:
     """Its record may be older than some of the settings."""
     out = tmp_path / "result.json"

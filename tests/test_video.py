@@ -1,5 +1,6 @@
 """Files: what players, browsers and numpy will find in them."""
 
+import gc
 import io
 import re
 import subprocess
@@ -198,6 +199,25 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(frames: np.ndarray, tmp_
         raise KeyboardInterrupt
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.filterwarnings("error")
+def test_a_failure_leaves_no_file_open(suffix: str, frames: np.ndarray, tmp_path: Path):
+    """Not every system removes files that are open."""
+    with (  # noqa: PT012 - the failure comes in the middle
+        pytest.raises(KeyboardInterrupt),
+        open_clip(tmp_path / f"clip{suffix}", ClipFormat(60, 96, 96, 25, RECORD)) as writer,
+    ):
+        for _ in range(2):
+            writer.write(frames[:25])
+        held = getattr(writer, "_file", None)
+        assert (held is not None) == (suffix in (".gif", ".npy"))
+        raise KeyboardInterrupt
+    assert held is None or held.closed
+    del writer
+    gc.collect()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("suffix", WRITERS)

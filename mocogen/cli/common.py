@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..checkpoint import DEFAULT
-from ..errors import UsageError
+from ..errors import UsageError, printable_lines
 from ..spec import NOISE_MODES
 from . import complete
 
@@ -62,7 +62,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 
 def say(text: str) -> None:
     """A line for people, on standard error."""
-    print(text, file=sys.stderr)
+    print(printable_lines(text), file=sys.stderr)
 
 
 @contextmanager

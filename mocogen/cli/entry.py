@@ -8,7 +8,7 @@ import sys
 from io import TextIOWrapper
 from typing import NoReturn
 
-from ..errors import MocogenError
+from ..errors import MocogenError, printable_lines
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _fail(sentence: str, status: int) -> NoReturn:
-    print(f"mocogen: {sentence}", file=sys.stderr)
+    print(f"mocogen: {printable_lines(sentence)}", file=sys.stderr)
     sys.exit(status)
 
 

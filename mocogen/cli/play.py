@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UsageError
+from ..errors import UsageError, printable
+from ..requests import check_fps
 from . import common, complete
 
 if TYPE_CHECKING:
     from ..reading import Frame
 
 STRIP_FRAMES = 4
-SLOWEST = 0.25
+LONGEST_WAIT = 0.25
+"""Seconds."""
 
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[2J"  # the alternate screen, no cursor, cleared
 _LEAVE = "\x1b[0m\x1b[?25h\x1b[?1049l"
@@ -57,8 +59,8 @@ def play(
     Where standard output is no terminal that shows colours, a filmstrip in plain characters is
     written instead.
     """
-    if fps is not None and not 0.1 <= fps <= 1000:
-        raise UsageError(f"fps {fps}: use a rate from 0.1 to 1000 frames a second")
+    if fps is not None:
+        check_fps(fps)
     sampling = (seed, action, frames, checkpoint)
     if clip is not None and any(option is not None for option in sampling):
         raise UsageError("give a clip, or --seed, --action, --frames, --checkpoint: not both")
@@ -86,7 +88,7 @@ def _of_file(clip: Path) -> _Show:
     """A file is decoded again every time round, so that a long one costs no memory."""
     from ..reading import open_frames
 
-    return _Show(clip.name, open_frames(clip).fps, lambda: open_frames(clip).frames)
+    return _Show(printable(clip.name), open_frames(clip).fps, lambda: open_frames(clip).frames)
 
 
 def _of_seed(
@@ -158,7 +160,7 @@ def _loop(shots: Callable[[], Iterator[Frame]], fps: float, title: str, keys: in
     """Show frames at their times, round after round, until a key ends it.
 
     A terminal that is too slow for the rate misses frames, and the movement keeps its speed;
-    but for one in SLOWEST seconds, so that there is something to see in any case.
+    but for one in LONGEST_WAIT seconds, so that there is something to see in any case.
     """
     size = None
     due = shown = monotonic()
@@ -166,7 +168,7 @@ def _loop(shots: Callable[[], Iterator[Frame]], fps: float, title: str, keys: in
         for frame in shots():
             due += 1 / fps
             now = monotonic()
-            if now < due or now - shown > SLOWEST:
+            if now < due or now - shown > LONGEST_WAIT:
                 cells = shutil.get_terminal_size()
                 if cells != size:
                     size = cells

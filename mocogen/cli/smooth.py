@@ -46,6 +46,7 @@ def smooth(
     from .. import provenance, smoothing
     from ..checkpoint import find
     from ..files import sha256
+    from ..requests import check_fps
     from ..video import writer_for
 
     if factor not in smoothing.FACTORS:
@@ -55,6 +56,8 @@ def smooth(
         )
     if slow and fps is not None:
         raise UsageError("--slow keeps the clip's rate and --fps sets another: give one of them")
+    if fps is not None:
+        check_fps(fps)
     smoothing.check_target(clip, out)
     path = find(checkpoint)
     flow_checkpoint.read_spec(path)

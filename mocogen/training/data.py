@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..errors import MocogenError, UsageError
 from ..files import sha256
-from ..sources import ANIMATIONS, STILLS, VIDEOS, entries, images, is_frame_folder
+from ..sources import ANIMATIONS, STILLS, VIDEOS, entries, images, is_frame_folder, rgb
 
 Frames = NDArray[np.uint8]
 _Contents = Callable[[Path], tuple[str, tuple[float, ...]]]
@@ -365,7 +365,7 @@ def _read(path: Path, size: int, fit: str, most: int) -> Frames:
             )
         if len(frames) >= most:
             raise _TooMuchError
-        frames.append(_resize(image.convert("RGB"), size, fit))
+        frames.append(_resize(rgb(image), size, fit))
     if not frames:
         raise MocogenError("it holds no frames")
     return np.stack(frames)
