@@ -13,11 +13,12 @@ found by brightness (``mocogen.evaluation.measures.shape_pixels``). The paper sa
 it found the shape nor on which scale its colours are. Colours from 0 to 1 or from -1 to 1
 cannot be 5.02 apart (at most 1.7 and 3.5), so its scale is taken to be 0 to 255 too, and the
 figures are comparable as far as that is right. Shapes, sizes and paths follow the paper's
-text, but they are not its clips.
+text, but they are not its clips. Real clips are cut from longer ones (``LONGER``), at any
+moment, for a model's clips do not begin at a side of the frame either.
 
 A model of frozen or empty clips would have 0 as well. So beside it stand the share of frames
-that show a shape, the motion energy over that of real clips, and the share of clips whose
-shape gets further along the axis asked for than across it.
+that show a shape, the motion energy in grey levels, and the share of clips whose shape gets
+further along the axis asked for than across it (it may turn on the way).
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from mocogen.evaluation.measures import Frames
 
 SHEET = 32
+LONGER = 3
+"""How many times as long as the real clips are those that they are cut from."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,14 @@ def measure(clips: Iterable[tuple[str, Frames]]) -> Content:
 
 
 def real_clips(count: int, frames: int, size: int) -> Iterable[tuple[str, Frames]]:
-    """The first clips of the data set's seed 0."""
+    """Of each of the first clips of the data set's seed 0, ``frames`` frames from any one on."""
     from mocogen import shapes
 
+    random = np.random.default_rng(0)
     for index in range(count):
-        clip = shapes.make(0, index, frames)
-        yield clip.action, clip.frames(size)
+        clip = shapes.make(0, index, LONGER * frames)
+        start = random.integers(len(clip.path) - frames + 1)
+        yield clip.action, clip.frames(size)[start : start + frames]
 
 
 def read_options(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -179,7 +184,7 @@ def show(result: dict[str, Any]) -> None:
         ("median", "  median clip"),
         ("worst", "  worst clip"),
         ("shown", "frames that show a shape"),
-        ("motion_energy", "motion energy"),
+        ("motion_energy", "motion energy, grey levels"),
         ("direction_right", "moves along the axis asked for"),
     ):
         print(f"{label:36}" + "".join(f"{result[name][key]:11.3f}" for name in columns))

@@ -2,13 +2,14 @@
 
 ``python -m benchmarks.motion_unroll [--repeats N] [--threads N ...] [--json]``
 
-Three contenders make the same motion codes from the same noise, (10, 100), eval mode, no
-gradients:
+Contenders make the same motion codes from the same noise, (10, 100), eval mode, no gradients:
 
-* ``torch``: ``nn.LSTM``, ``nn.Linear`` and the same batch norm;
-* ``mocogen``: the motion network as sampling uses it;
+* ``torch``: ``nn.LSTM``, ``nn.Linear`` and the same batch norm, in single precision;
+* ``mocogen``: the hand-written layers without gradients, in single precision as well;
 * ``steps``: the same network cell step by cell step, as training uses it, so that the
-  in-place loop of ``LSTMCell.unroll_in_place`` has to show what it is worth.
+  in-place loop of ``LSTMCell.unroll_in_place`` has to show what it is worth;
+* ``sampling``: what ``mocogen sample`` runs on a CPU without torch, ``NumpyMotion``: double
+  precision, and blocks of as many clips whether they are asked for or not.
 
 They take turns, so that other work on the machine disturbs all of them alike. A ratio is a
 contender's median time over torch's. With one thread the figures are steady; with more, a
@@ -24,10 +25,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from mocogen.backends import CPU_BLOCKS
 from mocogen.motion import LSTM
+from mocogen.numpy_motion import NumpyMotion
+from mocogen.spec import ModelSpec
 
 from .machine import describe
 
@@ -37,7 +43,7 @@ CASES = {"batch 64 x 48 frames": (48, 64, 10), "batch 1 x 10,000 frames": (10_00
 
 
 def contenders(frames: int, batch: int, device: str) -> dict[str, Callable[[], Tensor]]:
-    """The three ways to the same codes (frames, batch, NOISE), with equal weights."""
+    """The ways to the same codes (frames, batch, NOISE), with equal weights."""
     torch.manual_seed(0)
     ours = LSTM(NOISE, HIDDEN).to(device).eval().requires_grad_(False)
     lstm = nn.LSTM(NOISE, HIDDEN, device=device)
@@ -53,13 +59,26 @@ def contenders(frames: int, batch: int, device: str) -> dict[str, Callable[[], T
         return norm(codes.flatten(0, 1)).view_as(codes)
 
     @torch.no_grad()
-    def sampling() -> Tensor:
+    def layers() -> Tensor:
         return ours(noise)
 
     def steps() -> Tensor:
         return ours(noise)  # frozen parameters: gradients are enabled, but nothing is recorded
 
-    return {"torch": reference, "mocogen": sampling, "steps": steps}
+    spec = ModelSpec(content=1, noise=NOISE, hidden=HIDDEN, motion=NOISE)
+    tensors = {f"motion.{key}": value.cpu().numpy() for key, value in ours.state_dict().items()}
+    motion, blocks = NumpyMotion(spec, tensors), noise.cpu().split(CPU_BLOCKS.clips, dim=1)
+
+    def sampling() -> Tensor:
+        made = []
+        for block in blocks:
+            full = functional.pad(block, (0, 0, 0, CPU_BLOCKS.clips - block.shape[1])).numpy()
+            zeros = np.zeros((CPU_BLOCKS.clips, HIDDEN))
+            codes, _, _ = motion(full, None, (zeros, zeros))
+            made.append(torch.from_numpy(codes[:, : block.shape[1]]))
+        return torch.cat(made, 1)
+
+    return {"torch": reference, "mocogen": layers, "steps": steps, "sampling": sampling}
 
 
 def measure(frames: int, batch: int, repeats: int, device: str = "cpu") -> dict[str, list[float]]:
@@ -72,7 +91,7 @@ def measure(frames: int, batch: int, repeats: int, device: str = "cpu") -> dict[
     programs = contenders(frames, batch, device)
     codes = {name: program() for name, program in programs.items()}
     for result in codes.values():
-        torch.testing.assert_close(result, codes["torch"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(result.cpu(), codes["torch"].cpu(), atol=1e-4, rtol=0)
     times: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(repeats):
         for name, program in programs.items():
@@ -103,7 +122,7 @@ def main() -> None:
         for case, (frames, batch, often) in CASES.items():
             times = measure(frames, batch, often * options.repeats)
             median = {name: 1000 * statistics.median(values) for name, values in times.items()}
-            ratio = {name: median[name] / median["torch"] for name in ("mocogen", "steps")}
+            ratio = {name: median[name] / median["torch"] for name in median if name != "torch"}
             rows.append({"case": case, "threads": threads, "median_ms": median, "ratio": ratio})
 
     if options.json:
@@ -111,7 +130,8 @@ def main() -> None:
         return
     print(", ".join(f"{key} {value}" for key, value in describe().items() if key != "threads"))
     print("median milliseconds (ratio to torch)")
-    print(f"{'':24}{'threads':>8}{'torch':>10}{'mocogen':>18}{'steps':>18}")
+    heads = "".join(f"{name:>18}" for name in rows[0]["ratio"])
+    print(f"{'':24}{'threads':>8}{'torch':>10}{heads}")
     for row in rows:
         line = f"{row['case']:24}{row['threads']:>8}{row['median_ms']['torch']:>10.2f}"
         for name, ratio in row["ratio"].items():

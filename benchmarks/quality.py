@@ -17,7 +17,7 @@ most frequent person. One content, one person: the share of seeds whose clips sh
 same most frequent person in all actions, since a seed is one content. Both classifiers (``mocogen.evaluation.classifiers``) know real clips
 alone, in the light in which the model was shown them (its ``data.light``): else the person
 classifier goes by the light on the wall. "real" is their own figure on real clips that they
-did not know.
+did not know (in one person: on thirds of clips).
 
 Coverage: clips by person and action as the classifiers see them. With 64 clips an action
 chance alone breaks the bound more often than not, so judge it with --clips 256 --long 64.

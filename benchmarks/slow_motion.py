@@ -4,7 +4,7 @@
         [--picture docs/images/slow-motion.png]
 
 Between every two frames of a clip lies one frame at --speed 0.5. The figure is the sharpness
-(mean absolute difference of neighbouring pixels) of the part that moves, halfway between two
+(mean absolute difference of pixels one below the other) of the part that moves, halfway between two
 frames, as a ratio to the sharpness of the two: a blend shows every limb twice, each half
 transparent. The picture has both ways between the two frames that differ most.
 """

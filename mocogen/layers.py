@@ -136,7 +136,7 @@ class LSTMCell(RecurrentCell):
     def unroll_in_place(
         self, x: Tensor, n_frames: int, state: LSTMState
     ) -> tuple[Tensor, LSTMState]:
-        """:meth:`step` many times, for sampling: no gradient passes through it.
+        """:meth:`step` many times, faster: no gradient passes through it.
 
         All steps share one piece of memory, which is cut into the four gates once, clips side by
         side, so that a gate is one run of numbers; and one sigmoid serves all of them:

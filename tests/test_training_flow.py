@@ -15,6 +15,7 @@ from mocogen import flow_checkpoint
 from mocogen.errors import MocogenError, UsageError
 from mocogen.evaluation.fidelity import moving, psnr, squared_error, ssim_map
 from mocogen.training.config import TrainConfig, load_config
+from mocogen.training.data import load_clips
 from mocogen.training.run import train
 from mocogen.voxel_flow import VoxelFlow
 from tests.conftest import Run

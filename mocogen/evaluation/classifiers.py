@@ -3,7 +3,7 @@
 Both are cross-validated ensembles. Each of their networks was trained without a part of the
 real clips; its answers on that part are the accuracy that the ensemble reports, and its vote
 is one of those that judge other clips. So every network that judges has been tested on
-clips that it did not know, and the ensemble is at least as good as the reported figure.
+clips that it did not know; the figure is that of single networks, not of their vote.
 
 - The action classifier leaves out one person at a time. It sees eight frames of a clip, 32x32,
   grey and normalised frame by frame, so neither clothing nor light tells it anything.
@@ -140,7 +140,7 @@ class PersonClassifier:
             same order.
         accuracy: on times that a network had not seen: "frames" (person right), "groups"
             (person and mirroring right), "one person" (mean share of the most frequent
-            person in a clip's frames); and "frames of unseen ACTION", from networks that
+            person in a third of a clip's frames); and "frames of unseen ACTION", from networks that
             never saw this action.
     """
 
