@@ -14,10 +14,11 @@ of the real clips.
 Action right: the share of clips in which the action classifier names the action asked for.
 One person: the mean share of a clip's frames in which the person classifier names the clip's
 most frequent person. One content, one person: the share of seeds whose clips show one and the
-same most frequent person in all actions, since a seed is one content. Both classifiers (``mocogen.evaluation.classifiers``) know real clips
-alone, in the light in which the model was shown them (its ``data.light``): else the person
-classifier goes by the light on the wall. "real" is their own figure on real clips that they
-did not know (in one person: on thirds of clips).
+same most frequent person in all actions, since a seed is one content. Both classifiers
+(``mocogen.evaluation.classifiers``) know real clips alone, in the light in which the model was
+shown them (its ``data.light``): else the person classifier goes by the light on the wall.
+"real" is their own figure on real clips that they did not know (in one person: on thirds of
+clips).
 
 Coverage: clips by person and action as the classifiers see them. With 64 clips an action
 chance alone breaks the bound more often than not, so judge it with --clips 256 --long 64.
@@ -275,7 +276,10 @@ def verdict_rows(
 
 
 def left_out_rows(
-    pairs: Sequence[tuple[str, str]], people: Sequence[str], actions: Sequence[str], table: np.ndarray
+    pairs: Sequence[tuple[str, str]],
+    people: Sequence[str],
+    actions: Sequence[str],
+    table: np.ndarray,
 ) -> list[dict[str, Any]]:
     """What became of pairs that were not trained on.
 

@@ -52,9 +52,7 @@ def check_fps(fps: Any) -> None:
         UsageError: names the range, in frames a second.
     """
     if type(fps) not in (int, float) or not SLOWEST <= fps <= FASTEST:
-        raise UsageError(
-            f"fps {fps!r}: use a rate from {SLOWEST:g} to {FASTEST:g} frames a second"
-        )
+        raise UsageError(f"fps {fps!r}: use a rate from {SLOWEST:g} to {FASTEST:g} frames a second")
 
 
 def check_steps(steps: int, option: str = "steps") -> None:

@@ -540,9 +540,7 @@ class TestQualityProgram:
             ),
             classifiers.PersonClassifier([], ("p0", "p1", "p2"), {"one person": 1.0}),
         )
-        found = {
-            (row.measure, row.of): row.value for row in quality.verdict_rows(sampled, judges)
-        }
+        found = {(row.measure, row.of): row.value for row in quality.verdict_rows(sampled, judges)}
         assert found == {
             ("action right", "lift"): 0.75,
             ("action right", "slide"): 0.75,
