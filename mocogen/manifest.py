@@ -87,7 +87,8 @@ class Manifest:
 
     Raises:
         UsageError: the older manifest belongs to a run with other settings.
-        MocogenError: it is damaged, in use by another process, or cannot be written.
+        MocogenError: it is damaged, in use by another process (known on a disk alone: an
+            object store has no locks), or cannot be written.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """A clip that is an array and, in a notebook, a video.
 
 :meth:`mocogen.Model.sample` gives a :class:`Video`. It computes like any numpy array; what
-is computed from it is a plain array, for a difference of two clips is no clip.
+a function of numpy's makes of it is a plain array, for a difference of two clips is no clip.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class Video(np.ndarray[Any, np.dtype[np.uint8]]):
     """Frames, uint8 of (frames, height, width, 3), that Jupyter shows as a looping video.
 
     Slices over time, height and width (``video[10:20]``, ``video[:, :48]``) are videos again;
-    a frame or a channel of it, and what is computed from it, is a plain array.
+    a frame or a channel of it, and what a function of numpy's makes of it, is a plain array.
+    One of another shape or type (``reshape``, ``astype``) is shown as numbers.
 
     Args:
         frames: anything that numpy takes for such an array; it is not copied if it is one.

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import count, pairwise
+from numbers import Integral
 from typing import Any
 
 from .errors import UsageError
@@ -43,6 +44,20 @@ def check_timing(frames: int, speed: float, loop: bool) -> None:
             f"a loop of {frames} frames at speed {speed:g}: frames times speed must be from "
             f"{SHORTEST_LOOP} to {LONGEST_LOOP}"
         )
+
+
+def check_seed(seed: Any, name: str = "seed") -> None:
+    """Refuse what is no seed.
+
+    Args:
+        name: what it is called in the sentence.
+
+    Raises:
+        UsageError: names the range.
+    """
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)  # numpy's, too
+    if not whole or not 0 <= seed <= MAX_SEED:
+        raise UsageError(f"{name} {seed}: use a whole number from 0 to {MAX_SEED}")
 
 
 def check_fps(fps: Any) -> None:
@@ -116,9 +131,8 @@ class Request:
         if not _names_a_file(self.out):
             raise UsageError(f"out {self.out!r}: use the name of a file")
         for name in ("seed", "content_seed", "motion_seed"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or not 0 <= value <= MAX_SEED):
-                raise UsageError(f"{name} {value}: use whole numbers from 0 to {MAX_SEED}")
+            if getattr(self, name) is not None:
+                check_seed(getattr(self, name), name)
         if type(self.speed) not in (int, float):
             raise UsageError(f"speed {self.speed!r}: use a factor from 0.01 to 100")
         if type(self.loop) is not bool:
@@ -187,8 +201,7 @@ class Seeds:
             first, last = int(match[1]), int(match[2] or match[1])
             if last < first:
                 raise UsageError(f"seeds {part.strip()} run backwards: write {last}-{first}")
-            if last > MAX_SEED:
-                raise UsageError(f"seed {last}: use whole numbers from 0 to {MAX_SEED}")
+            check_seed(last)
             runs.append((first, last))
         for (_, last), (first, _) in pairwise(sorted(runs)):
             if first <= last:

@@ -23,7 +23,7 @@ from .errors import UsageError
 from .files import sha256
 from .mapping import ContentMapping
 from .notebook import Video
-from .requests import MAX_SEED, check_timing
+from .requests import check_seed, check_timing
 from .spec import NOISE_MODES, ModelSpec
 
 Frames = NDArray[np.uint8]
@@ -105,8 +105,7 @@ class Blueprint:
         content = seed if content_seed is None else content_seed
         motion = seed if motion_seed is None else motion_seed
         for name, value in (("seed", seed), ("content_seed", content), ("motion_seed", motion)):
-            if not 0 <= value <= MAX_SEED:
-                raise UsageError(f"{name} {value}: use a whole number from 0 to {MAX_SEED}")
+            check_seed(value, name)
         check_timing(frames, speed, loop)
         index = None
         if action is not None:
@@ -132,8 +131,7 @@ class Blueprint:
 
     @staticmethod
     def _check_walk(walk: steering.Walk, frames: int, mode: str) -> None:
-        if not 0 <= walk.to <= MAX_SEED:
-            raise UsageError(f"to {walk.to}: use a whole number from 0 to {MAX_SEED}")
+        check_seed(walk.to, "to")
         if not 1 <= walk.steps <= frames:
             raise UsageError(f"steps {walk.steps}: use 1 to {frames}, the clip's frames")
         if walk.motion and walk.steps > 1 and mode == "feedback":

@@ -1,4 +1,4 @@
-"""The command line: parse, call, show. No arithmetic, no tensors."""
+"""The command line: parse, call, show. No tensors."""
 
 from .entry import main
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from ..requests import MAX_SEED, Request, check_steps
+from ..requests import Request, check_seed, check_steps
 from . import common
 
 WHAT = ("content", "motion", "both")
@@ -54,8 +54,7 @@ def interpolate(
     if what not in WHAT:
         raise UsageError(f"--what {what}: use one of {', '.join(WHAT)}")
     for name, seed in (("from", start), ("to", end)):
-        if not 0 <= seed <= MAX_SEED:
-            raise UsageError(f"--{name} {seed}: use a whole number from 0 to {MAX_SEED}")
+        check_seed(seed, f"--{name}")
     if start == end:
         raise UsageError(f"--from and --to are both {start}: a walk needs two seeds")
     count = steps if steps is not None else 8 if strip else frames
