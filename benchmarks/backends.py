@@ -24,7 +24,7 @@ from typing import Any
 
 import mocogen
 from mocogen import checkpoint
-from mocogen.backends import CPU_ONLY
+from mocogen.backend_choice import CPU_ONLY
 
 from .machine import describe
 

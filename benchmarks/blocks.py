@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from mocogen import checkpoint
-from mocogen.backends import Backend, open_backend
+from mocogen.backend_choice import open_backend
+from mocogen.backends import Backend
 from mocogen.synthesis import Model
 
 from .machine import describe

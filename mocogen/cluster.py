@@ -42,7 +42,7 @@ class Networks:
         spec, tensors: as :func:`mocogen.checkpoint.read` gives them.
         sha256: hash of the checkpoint.
         device: "auto", "cpu" or "cuda".
-        backend: one of :data:`mocogen.backends.NAMES`.
+        backend: one of :data:`mocogen.backend_choice.NAMES`.
         precision: one of :data:`mocogen.backends.PRECISIONS`.
         version: of the driver's mocogen.
     """

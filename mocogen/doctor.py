@@ -121,7 +121,7 @@ def _devices() -> str:
 
 
 def _backends() -> str:
-    from .backends import CPU_ONLY, NAMES
+    from .backend_choice import CPU_ONLY, NAMES
 
     there = [(name, _installed_version(CPU_ONLY.get(name, name))) for name in NAMES]
     return ", ".join(f"{name} {version}" for name, version in there if version)

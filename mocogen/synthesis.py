@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import checkpoint, latents, steering
-from .backends import Backend, Floats, Inputs, Pending, Tensors, open_backend
+from .backend_choice import open_backend
+from .backends import Backend, Floats, Inputs, Pending, Tensors
 from .errors import UsageError
 from .files import sha256
 from .mapping import ContentMapping
@@ -418,7 +419,7 @@ def load(
         name_or_path: "weizmann", or a .safetensors file that mocogen wrote.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         backend: "auto", "torch", "onnx" or "openvino"; see
-            :func:`mocogen.backends.open_backend`.
+            :func:`mocogen.backend_choice.open_backend`.
         precision: "fp32", or "fp16" or "bf16" on a CUDA GPU.
 
     Raises:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mocogen import checkpoint
-from mocogen.backends import CPU_ONLY
+from mocogen.backend_choice import CPU_ONLY
 from mocogen.spec import ModelSpec
 
 ROOT = Path(__file__).parent.parent

@@ -12,13 +12,14 @@ import mocogen
 from mocogen import (
     MocogenError,
     UsageError,
-    backends,
+    backend_choice,
     checkpoint,
     cpu_backend,
     provenance,
     torch_backend,
 )
-from mocogen.backends import CPU_ONLY, open_backend
+from mocogen.backend_choice import CPU_ONLY, open_backend
+from mocogen.backends import Backend
 from mocogen.cli import main
 
 from .conftest import BACKENDS
@@ -26,13 +27,13 @@ from .conftest import BACKENDS
 BEST_ON_A_CPU = [*BACKENDS[1:], "torch"][0]
 
 
-def opened(path: Path, name: str = "auto", device: str = "auto") -> backends.Backend:
+def opened(path: Path, name: str = "auto", device: str = "auto") -> Backend:
     return open_backend(name, device, *checkpoint.read(path))
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_may_have_gpu", lambda: False)
+    monkeypatch.setattr(backend_choice, "_may_have_gpu", lambda: False)
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -41,12 +42,12 @@ def test_a_cpu_gets_the_best_backend_that_is_installed(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     assert opened(tiny, device=device).name == BEST_ON_A_CPU
-    monkeypatch.setattr(backends, "_installed", lambda name: False)
+    monkeypatch.setattr(backend_choice, "_installed", lambda name: False)
     assert opened(tiny, device=device).name == "torch"
 
 
 def test_where_a_gpu_may_be_torch_is_asked(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(backend_choice, "_may_have_gpu", lambda: True)
     assert opened(tiny).name == "torch"
     assert opened(tiny, device="cpu").name == BEST_ON_A_CPU
 
@@ -55,7 +56,7 @@ def test_where_a_gpu_may_be_torch_is_asked(tiny: Path, monkeypatch: pytest.Monke
 def test_a_backend_that_is_not_installed(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(backends, "_installed", lambda name: False)
+    monkeypatch.setattr(backend_choice, "_installed", lambda name: False)
     with pytest.raises(MocogenError, match=f"pip install {CPU_ONLY[name]}"):
         opened(tiny, name)
 

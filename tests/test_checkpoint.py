@@ -11,7 +11,7 @@ from torch import Tensor
 
 import mocogen
 from mocogen import MocogenError, checkpoint
-from mocogen.backends import open_backend
+from mocogen.backend_choice import open_backend
 from mocogen.spec import FORMAT, ModelSpec
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import mocogen
 from mocogen import MocogenError, UsageError, foreign, latents
-from mocogen.backends import open_backend
+from mocogen.backend_choice import open_backend
 from mocogen.generator import Generator
 
 from .conftest import BACKENDS

@@ -79,7 +79,7 @@ def devices(incomplete: str) -> list[str]:
 
 def backends(incomplete: str) -> list[str]:
     """The backends that are installed."""
-    from ..backends import CPU_ONLY, NAMES
+    from ..backend_choice import CPU_ONLY, NAMES
 
     packages = {"auto": "mocogen", **CPU_ONLY}
     there = [n for n in NAMES if importlib.util.find_spec(packages.get(n, n)) is not None]
