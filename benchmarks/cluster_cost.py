@@ -18,7 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mocogen import batch, load
+from mocogen.jobs import plan
 from mocogen.requests import Request
+from mocogen.sinks import FileSink
 from mocogen.synthesis import Model
 from mocogen.video import ClipFormat, open_clip
 
@@ -45,7 +47,7 @@ def measure(model: Model, clips: int, suffix: str) -> dict[str, float]:
 
         def whole() -> None:
             asked = (Request(seed=s, index=s, frames=FRAMES, out=out) for s in range(clips))
-            list(batch.render(model, batch.plan(model, asked, {}), batch.FileSink()))
+            list(batch.render(model, plan(model, asked, {}), FileSink()))
 
         def files() -> None:
             form = ClipFormat(FRAMES, size, size, rate, {})

@@ -20,9 +20,11 @@ from typing import Any
 
 from . import __version__, batch
 from .backends import Tensors
-from .batch import Job, Outcome, Sink, together, until_refused
+from .batch import Outcome, together, until_refused
 from .errors import DiskFullError, MocogenError, UsageError
+from .jobs import Job
 from .manifest import Draft, Line
+from .sinks import Sink
 from .spec import ModelSpec
 from .stores import Disk, UrlStore
 from .synthesis import Blueprint, Model, open_model

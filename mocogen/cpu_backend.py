@@ -1,8 +1,7 @@
-"""What the backends outside torch share: the motion network, blocks and threads on a CPU."""
+"""What the backends outside torch share: the motion network, and the blocks of a CPU."""
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -48,14 +47,3 @@ class CpuBackend(ABC):
 
     @abstractmethod
     def begin_images(self, latents: Floats) -> Pending: ...
-
-
-def threads() -> int:
-    """How many threads to compute with: ``OMP_NUM_THREADS``, as torch has it, or one a core
-    that this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

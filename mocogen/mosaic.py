@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .batch import enlarged
 from .errors import UsageError
 from .provenance import Record
 from .requests import Seeds, check_steps
 from .steering import Walk
 from .synthesis import Clip, Frames, Model
-from .video import ClipFormat, open_clip, writer_for
+from .video import ClipFormat, enlarged, open_clip, writer_for
 
 LONGEST_SIDE = 16_383
 """Pixels: more than this neither WebP nor H.264 can hold."""

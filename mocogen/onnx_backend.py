@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from . import onnx_models
 from .backends import Floats, Pending, Tensors
-from .cpu_backend import CpuBackend, threads
+from .cpu_backend import CpuBackend
+from .processors import threads
 from .spec import ModelSpec
 
 

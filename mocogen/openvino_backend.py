@@ -12,7 +12,8 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from .backends import Floats, Pending, Tensors
-from .cpu_backend import CpuBackend, threads
+from .cpu_backend import CpuBackend
+from .processors import threads
 from .spec import ModelSpec
 from .weights import generator_layers
 

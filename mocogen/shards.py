@@ -17,12 +17,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from .batch import FORMAT_ERRORS, NEIGHBOURS, Job, Sink, manifest_line, template_fields
 from .errors import MocogenError, UsageError
 from .files import write_errors
+from .jobs import Job
 from .manifest import Line, Listing
 from .provenance import Record, dumps
+from .sinks import Sink, manifest_line
 from .stores import DISK, Disk, Store
+from .templates import FORMAT_ERRORS, NEIGHBOURS, template_fields
 from .video import ClipFormat, ClipWriter, encoding
 
 KINDS = ("mp4", "npy")
@@ -74,7 +76,7 @@ class ShardSink(Sink):
         kind: one of ``KINDS``.
         manifest: lists the clips of finished shards.
         store: where the shards are.
-        token: a part of the temporary names, as in :class:`mocogen.batch.FileSink`.
+        token: a part of the temporary names, as in :class:`mocogen.sinks.FileSink`.
     """
 
     advice = "a shard calls clips by their seeds, so leave one of them out"

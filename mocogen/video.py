@@ -520,3 +520,15 @@ def mp4_bytes(frames: Frames, fps: float, made_by: provenance.Record) -> bytes:
     with pipe_writer(stream, "mp4", ClipFormat(count, height, width, fps, made_by)) as writer:
         writer.write(frames)
     return stream.getvalue()
+
+
+def enlarged(frames: Frames, scale: int) -> Iterator[Frames]:
+    """Every pixel of (n, height, width, 3) as a square of scale x scale pixels.
+
+    Comes one frame at a time, so that large clips need no more memory than one large frame.
+    """
+    if scale == 1:
+        yield frames
+    else:
+        for frame in frames:
+            yield frame.repeat(scale, axis=0).repeat(scale, axis=1)[None]

@@ -14,7 +14,7 @@ from mocogen import (
     UsageError,
     backend_choice,
     checkpoint,
-    cpu_backend,
+    processors,
     provenance,
     torch_backend,
 )
@@ -86,7 +86,7 @@ def test_latents_are_the_same_bits_and_codes_the_same_numbers(tiny: Path, cell: 
 )
 def test_threads(monkeypatch: pytest.MonkeyPatch, asked: str, wanted: int | None) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    found = cpu_backend.threads()
+    found = processors.threads()
     assert found == wanted if wanted else found >= 1
 
 

@@ -19,12 +19,14 @@ import numpy as np
 import pytest
 
 import mocogen
-from mocogen import UsageError, batch, files, manifest, video
+from mocogen import UsageError, batch, files, manifest, templates, video
 from mocogen.cli import sample as command
 from mocogen.cli.report import Report
 from mocogen.errors import DiskFullError, MocogenError
+from mocogen.jobs import plan
 from mocogen.requests import Request, Seeds, from_lines, part_of
 from mocogen.shards import ShardSink
+from mocogen.sinks import FileSink
 
 from .conftest import ROOT
 
@@ -135,11 +137,11 @@ def test_a_request_makes_the_bytes_of_the_command_line(run, tiny: Path, tmp_path
 
 
 def test_the_manifest_lies_in_the_folder_that_all_clips_share():
-    assert batch.home("clips/{action}/{seed}.mp4") == Path("clips")
-    assert batch.home("a/b/{seed}.mp4") == Path("a/b")
-    assert batch.home("{seed}.mp4") == Path()
-    assert batch.home("/x/{seed}/a.mp4") == Path("/x")
-    assert batch.home("g{{x}}/{seed}.mp4") == Path("g{x}")
+    assert templates.home("clips/{action}/{seed}.mp4") == Path("clips")
+    assert templates.home("a/b/{seed}.mp4") == Path("a/b")
+    assert templates.home("{seed}.mp4") == Path()
+    assert templates.home("/x/{seed}/a.mp4") == Path("/x")
+    assert templates.home("g{{x}}/{seed}.mp4") == Path("g{x}")
 
 
 OPTIONS = ("--frames", "6", "--seed", "3", "--out", "{action}/{seed:03d}.mp4")
@@ -338,16 +340,16 @@ def test_a_batch_of_one_clip_is_a_batch(run, tiny: Path, tmp_path: Path, words: 
 )
 def test_a_field_leads_into_no_other_folder(out: str):
     with pytest.raises(UsageError, match="leads out of its folder"):
-        batch.filled(out, {"action": "x/..", "checkpoint": ".."})
+        templates.filled(out, {"action": "x/..", "checkpoint": ".."})
 
 
 def test_fields_fill_their_part_of_a_path():
     fields = {"seed": 7, "action": "jump.up"}
-    assert batch.filled("../{action}/{{a}}/{seed:03d}.gif", fields) == Path(
+    assert templates.filled("../{action}/{{a}}/{seed:03d}.gif", fields) == Path(
         "../jump.up/{a}/007.gif"
     )
     with pytest.raises(UsageError, match="a slash or a brace within braces"):
-        batch.check_template("{seed:/>2}.gif", 1)
+        templates.check_template("{seed:/>2}.gif", 1)
 
 
 def test_a_reader_of_json_that_leaves_is_no_error_of_writing(tiny: Path, tmp_path: Path):
@@ -429,7 +431,7 @@ def test_a_full_disk_ends_the_batch_and_keeps_what_is_done(
 
     monkeypatch.setattr(video.NpyWriter, "write", full)
     with manifest.Manifest(tmp_path / "manifest.jsonl", {}) as kept:
-        done = batch.render(model, batch.plan(model, requests, {}), batch.FileSink(kept))
+        done = batch.render(model, plan(model, requests, {}), FileSink(kept))
         assert next(done).error is None
         assert next(done).error is None
         with pytest.raises(DiskFullError, match="No space left"):
@@ -442,7 +444,7 @@ def test_clips_before_a_request_that_is_refused_are_complete(tiny: Path, tmp_pat
     model = mocogen.load(tiny, "cpu", "torch")
     asked = [Request(s, s, frames=21, out=f"{tmp_path}/{s:02d}.npy") for s in range(12)]
     asked[8] = replace(asked[8], action="fly")
-    done = batch.render(model, batch.plan(model, asked, {}), batch.FileSink())
+    done = batch.render(model, plan(model, asked, {}), FileSink())
     outcomes = []
     with pytest.raises(UsageError, match="unknown action 'fly'"):
         outcomes.extend(done)
@@ -463,7 +465,7 @@ def test_what_cannot_be_written_is_told_before_all_frames_are_made(
     monkeypatch.setattr(model.backend, "begin_images", lambda x: blocks.append(1) or make(x))
     asked = Request(frames=4000, out=f"{tmp_path}/{out}")
     with pytest.raises(error, match=r"cannot write|too wide"):  # noqa: PT012 - either may raise
-        outcome = next(batch.render(model, batch.plan(model, [asked], {}), batch.FileSink()))
+        outcome = next(batch.render(model, plan(model, [asked], {}), FileSink()))
         raise outcome.error or AssertionError
     assert len(blocks) <= batch.AHEAD + 2
 
@@ -541,7 +543,7 @@ def test_frames_are_made_while_others_are_written(
     monkeypatch.setattr(video.NpyWriter, "write", slow)
     size = model.backend.blocks.images
     asked = Request(frames=20 * size, out=f"{tmp_path}/clip.npy")
-    (outcome,) = batch.render(model, batch.plan(model, [asked], {}), batch.FileSink())
+    (outcome,) = batch.render(model, plan(model, [asked], {}), FileSink())
     assert outcome.error is None
     assert overlapped[0], "the second block was not begun before the first was written"
     assert np.array_equal(np.load(tmp_path / "clip.npy"), model.sample(20 * size, seed=0))
@@ -561,7 +563,7 @@ def test_one_thread_writes_before_it_goes_on(
 
     monkeypatch.setattr(video.NpyWriter, "write", noted)
     asked = Request(frames=40, out=f"{tmp_path}/clip.npy")
-    (outcome,) = batch.render(model, batch.plan(model, [asked], {}), batch.FileSink())
+    (outcome,) = batch.render(model, plan(model, [asked], {}), FileSink())
     assert outcome.error is None
     assert writers == {threading.current_thread()}
 
@@ -585,7 +587,7 @@ def test_frames_do_not_pile_up_ahead_of_a_slow_writer(
     monkeypatch.setattr(model.backend, "begin_images", counted)
     monkeypatch.setattr(video.NpyWriter, "write", slow)
     asked = Request(frames=30 * model.backend.blocks.images, out=f"{tmp_path}/clip.npy")
-    list(batch.render(model, batch.plan(model, [asked], {}), batch.FileSink()))
+    list(batch.render(model, plan(model, [asked], {}), FileSink()))
     assert 1 < max(lead) <= batch.AHEAD + 2
 
 
@@ -593,7 +595,7 @@ def test_a_batch_that_is_left_drops_the_clip_in_hand(tiny: Path, tmp_path: Path)
     model = mocogen.load(tiny, "cpu")
     requests = [Request(seed=s, index=s, frames=40, out=f"{tmp_path}/{s}.gif") for s in range(99)]
     with manifest.Manifest(tmp_path / "manifest.jsonl", {}) as kept:
-        done = batch.render(model, batch.plan(model, requests, {}), batch.FileSink(kept))
+        done = batch.render(model, plan(model, requests, {}), FileSink(kept))
         next(done)
         done.close()
     listed = (tmp_path / "manifest.jsonl").read_text().splitlines()
@@ -780,7 +782,7 @@ def test_the_clips_of_a_shard_are_told_when_it_is_there(tiny: Path, tmp_path: Pa
         manifest.Manifest(tmp_path / "manifest.jsonl", {}) as kept,
         ShardSink(f"{tmp_path}/{{shard}}.tar", 2, "npy", kept) as sink,
     ):
-        for outcome in batch.render(model, batch.plan(model, requests, {}), sink):
+        for outcome in batch.render(model, plan(model, requests, {}), sink):
             assert sink.place(outcome.job).exists()
             told.append(outcome.job.index)
     assert told == [0, 1, 2, 3, 4]
@@ -803,15 +805,15 @@ def test_requests_whose_clips_cannot_be_told_apart_or_written(
     tiny: Path, lines: list[str], said: str
 ):
     out = "{seed}.gif"
-    asked = batch.own_paths(from_lines(lines, Request(out=out)), out, apart=True)
+    asked = templates.own_paths(from_lines(lines, Request(out=out)), out, apart=True)
     with pytest.raises(UsageError, match=re.escape(said)):
-        list(batch.distinct(batch.plan(mocogen.load(tiny, "cpu"), asked, {}), batch.FileSink()))
+        list(batch.distinct(plan(mocogen.load(tiny, "cpu"), asked, {}), FileSink()))
 
 
 def test_the_path_of_a_request_is_too_long():
     asked = [Request(out="a" * 300 + ".gif")]
     with pytest.raises(UsageError, match=r"request 1: out a+\.gif cannot be looked at: File name"):
-        list(batch.own_paths(asked, "{seed}.gif", apart=True))
+        list(templates.own_paths(asked, "{seed}.gif", apart=True))
 
 
 def test_a_pipe_takes_no_paths_of_single_requests(run, tiny: Path):
@@ -867,12 +869,12 @@ def test_a_file_is_begun_when_all_its_jobs_are_there(tiny: Path, tmp_path: Path)
             taken.append(seed)
             yield Request(seed=seed, index=seed, out="{seed}.npy")
 
-    groups = batch.together(batch.plan(model, asked(), {}), batch.FileSink())
+    groups = batch.together(plan(model, asked(), {}), FileSink())
     assert [job.index for job in next(groups)] == [0]
     assert taken == [0]
     with manifest.Manifest(tmp_path / "manifest.jsonl", {}) as kept:
         sink = ShardSink("{shard}.tar", 2, "npy", kept)
-        groups = batch.together(batch.plan(model, asked(), {}), sink)
+        groups = batch.together(plan(model, asked(), {}), sink)
         taken.clear()
         assert [job.index for job in next(groups)] == [0, 1]
         assert taken == [0, 1]
@@ -898,7 +900,7 @@ def test_two_clips_of_one_seed_in_a_shard_cannot_be_told_apart_by_index(
 
 def test_archives_take_no_paths_of_single_requests():
     with pytest.raises(UsageError, match="request 1: in archives, in pipes and at URLs"):
-        list(batch.own_paths([Request(out="a.gif")], "{seed}.gif", apart=False))
+        list(templates.own_paths([Request(out="a.gif")], "{seed}.gif", apart=False))
 
 
 def test_a_file_of_requests_is_checked_before_the_first_clip(run, tiny: Path, tmp_path: Path):
@@ -912,12 +914,12 @@ def test_a_file_of_requests_is_checked_before_the_first_clip(run, tiny: Path, tm
 @pytest.mark.parametrize("out", ["{seed:{index}}.gif", "{content_seed:c}.gif", "{seed:c}.gif"])
 def test_formats_that_a_large_number_breaks(out: str):
     with pytest.raises(UsageError, match="cannot read the fields of out"):
-        batch.check_template(out, 1)
+        templates.check_template(out, 1)
 
 
 def test_a_format_for_an_action_that_there_is_not():
     with pytest.raises(UsageError, match=r"cannot be filled in .*leave their formats out"):
-        batch.filled("{action:>8}.gif", {"action": None})
+        templates.filled("{action:>8}.gif", {"action": None})
 
 
 @pytest.mark.parametrize("loop", [True, False])
@@ -929,7 +931,7 @@ def test_a_length_that_no_number_holds(loop: bool):
 @pytest.mark.parametrize("out", ["{seed:e}.gif", "{action}.gif", "{index!r:.1}.gif"])
 def test_names_that_do_not_tell_clips_apart(out: str):
     with pytest.raises(UsageError):
-        batch.check_template(out, 2)
+        templates.check_template(out, 2)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,13 @@ import pytest
 import mocogen
 from mocogen import batch
 from mocogen.errors import DiskFullError, MocogenError, UsageError
+from mocogen.jobs import plan
 from mocogen.manifest import Manifest
 from mocogen.requests import Request
 from mocogen.shards import ShardSink
+from mocogen.sinks import FileSink, Sink
 from mocogen.stores import DISK, Disk, UrlStore, open_store
+from mocogen.templates import home
 
 from .test_batch import contents
 
@@ -32,15 +35,14 @@ def make(tiny: Path, out: str, seeds: range, shards: bool = False) -> list[batch
     """A batch of .npy clips into a store, and what came of those that were still to be made."""
     model = mocogen.load(tiny, "cpu")
     store, where = open_store(out)
-    home = batch.home(where)
     requests = [Request(seed=s, index=i, frames=3, out=where) for i, s in enumerate(seeds)]
-    with Manifest(home / "manifest.jsonl", {}, store=store) as manifest:
-        sink: batch.Sink = batch.FileSink(manifest, store)
+    with Manifest(home(where) / "manifest.jsonl", {}, store=store) as manifest:
+        sink: Sink = FileSink(manifest, store)
         if shards:
             requests = [Request(seed=s, index=i, frames=3) for i, s in enumerate(seeds)]
             sink = ShardSink(where, 2, "npy", manifest, store)
         with sink:
-            jobs = batch.remaining(batch.plan(model, requests, {}), sink, "overwrite")
+            jobs = batch.remaining(plan(model, requests, {}), sink, "overwrite")
             return list(batch.render(model, jobs, sink))
 
 
@@ -126,7 +128,7 @@ def test_an_upload_that_fails_is_told_and_leaves_nothing(
 def test_memory_belongs_to_one_process(tiny: Path):
     from mocogen.cluster import Cluster
 
-    sink = batch.FileSink(None, UrlStore("memory"))
+    sink = FileSink(None, UrlStore("memory"))
     cluster = Cluster.__new__(Cluster)  # it is refused before anybody is connected to
     with pytest.raises(UsageError, match="memory:// belongs to one process"):
         next(cluster.render([], sink))

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from . import common
 
 if TYPE_CHECKING:
-    from ..batch import Job, Outcome, Sink
+    from ..batch import Outcome
+    from ..jobs import Job
+    from ..sinks import Sink
 
 
 class Report:

@@ -177,7 +177,7 @@ def sample(
             raise UsageError(
                 f"--format {form} is for --out - and --shards: a file's name tells its format"
             )
-        from ..batch import check_template
+        from ..templates import check_template
 
         where = check_template(where, len(wanted) if wanted else None, store)
         defaults = replace(defaults, out=where)
@@ -185,7 +185,10 @@ def sample(
     requests, total, length = _requests(wanted, seeds_from, shard_of, unit, defaults)
 
     from .. import batch
-    from ..batch import FileSink, PipeSink, Sink, distinct, own_paths, plan, remaining
+    from ..batch import distinct, remaining
+    from ..jobs import plan
+    from ..sinks import FileSink, PipeSink, Sink
+    from ..templates import own_paths
     from .report import Report
 
     named = (checkpoint, generator, motion, device, backend, precision)
@@ -281,7 +284,7 @@ def _wanted(
 
 def _is_batch(wanted: Seeds | None, count: int | None, seeds: str | None, out: str) -> bool:
     """Whether a manifest is kept: for what is a batch, also where that or a part has one clip."""
-    from ..batch import template_fields
+    from ..templates import template_fields
 
     if wanted is None or len(wanted) > 1:
         return True
@@ -360,7 +363,7 @@ def _manifest(
 ) -> Manifest:
     """The manifest of the folder that all clips have in common."""
     from .. import manifest
-    from ..batch import home
+    from ..templates import home
 
     settings: dict[str, Any] = {"checkpoint": model.sha256, "precision": precision}
     if defaults is not None:
