@@ -26,7 +26,6 @@ from .jobs import Job
 from .manifest import Draft, Line
 from .sinks import Sink
 from .spec import ModelSpec
-from .stores import Disk, UrlStore
 from .synthesis import Blueprint, Model, open_model
 
 RANGE_FRAMES, RANGE_CLIPS = 2048, 64
@@ -170,7 +169,7 @@ class Cluster:
             MocogenError: workers disagree, or a range cannot be done at all; or what ``jobs``
                 raised, when the clips before are complete.
         """
-        if isinstance(sink.store, UrlStore) and sink.store.protocol == "memory":
+        if sink.store.private:
             raise UsageError("memory:// belongs to one process: use a shared folder or s3://")
         clips = RANGE_CLIPS
         if total is not None:
@@ -233,10 +232,8 @@ class Cluster:
 
     def _submit(self, part: Range, sink: Sink) -> Any:
         """Give a range to a worker that has time."""
-        jobs = part.jobs
-        if isinstance(sink.store, Disk):
-            # A worker is in another folder.
-            jobs = [replace(job, path=job.path.absolute()) for job in jobs]
+        # A worker is in another folder.
+        jobs = [replace(job, path=sink.store.absolute(job.path)) for job in part.jobs]
         moved = sink.elsewhere(Draft(), _token(part.attempt))
         return self._work.remote(self._networks, jobs, moved, part.attempt)
 
@@ -335,7 +332,7 @@ def _told(part: Range, sink: Sink) -> Iterator[Outcome]:
     """List the clips of a finished range, and give their outcomes."""
     done = part.done
     assert done is not None
-    if done.lines and isinstance(sink.store, Disk):
+    if done.lines and sink.store.on_disk:
         # The last job of the range may have failed: its file is rightly not there.
         listed = done.lines[-1][0]
         _check_shared(next(sink.place(j) for j in part.jobs if sink.name(j).absolute() == listed))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Collection
 from contextlib import ExitStack
 from functools import cached_property
@@ -20,7 +19,7 @@ from typing import Any, Protocol
 from .errors import MocogenError, UsageError
 from .files import lock, write_errors
 from .requests import STEERING
-from .stores import DISK, Store, UrlStore
+from .stores import DISK, Store
 
 NAME = "manifest.jsonl"
 UPLOAD_EVERY, UPLOAD_SHARE = 30.0, 0.05
@@ -103,7 +102,8 @@ class Manifest:
         self._anew = not resume
         with self._cleanup, write_errors(store.shown(path)):
             # Without a buffer, in which a line would wait that a full disk has refused.
-            self._file = self._cleanup.enter_context(self._local().open("a+b", buffering=0))
+            local = self._cleanup.enter_context(store.growing(path))
+            self._file = self._cleanup.enter_context(local.open("a+b", buffering=0))
             lock(
                 self._file,
                 f"{path} is in use by another mocogen: wait for it, or use another folder",
@@ -111,17 +111,6 @@ class Manifest:
             if resume:
                 self._read(settings)
             self._cleanup = self._cleanup.pop_all()
-
-    def _local(self) -> Path:
-        """The file to append to: the manifest itself, or a copy of the object."""
-        if not isinstance(self.store, UrlStore):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            return self.path
-        folder = tempfile.TemporaryDirectory(prefix="mocogen-")
-        local = Path(self._cleanup.enter_context(folder)) / NAME
-        if self.store.exists(self.path):
-            self.store.fetch(self.path, local)
-        return local
 
     def _read(self, settings: Line) -> None:
         self._file.seek(0)
@@ -192,10 +181,10 @@ class Manifest:
                 self._upload()
 
     def _upload(self) -> None:
-        if not self._fresh or not isinstance(self.store, UrlStore):
+        if not self._fresh:
             return
         started = monotonic()
-        self.store.put(Path(str(self._file.name)), self.path)
+        self.store.update(self.path, Path(str(self._file.name)))
         self._uploaded, self._fresh = monotonic(), False
         self._upload_took = self._uploaded - started
 

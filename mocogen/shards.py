@@ -23,7 +23,7 @@ from .jobs import Job
 from .manifest import Line, Listing
 from .provenance import Record, dumps
 from .sinks import Sink, manifest_line
-from .stores import DISK, Disk, Store
+from .stores import DISK, Store
 from .templates import FORMAT_ERRORS, NEIGHBOURS, template_fields
 from .video import ClipFormat, ClipWriter, encoding
 
@@ -131,7 +131,7 @@ class ShardSink(Sink):
     def adopts(self, jobs: Sequence[Job]) -> bool:
         """Whether the records in the shard are those of the jobs."""
         place = self.place(jobs[0])
-        if not isinstance(self.store, Disk) or not place.is_file():
+        if not self.store.on_disk or not place.is_file():
             return False
         found = _clips(place, self.kind)
         wanted = {self.name(job).name: job.made_by for job in jobs}
@@ -179,8 +179,7 @@ class ShardSink(Sink):
 
     def elsewhere(self, manifest: Listing, token: str) -> ShardSink:
         # A process elsewhere is in another folder.
-        on_disk = isinstance(self.store, Disk)
-        template = str(Path(self.template).absolute()) if on_disk else self.template
+        template = str(self.store.absolute(Path(self.template)))
         return ShardSink(template, self.size, self.kind, manifest, self.store, token)
 
     def discard(self, job: Job, token: str) -> None:

@@ -19,7 +19,7 @@ from .jobs import Job
 from .manifest import Line, Listing
 from .provenance import read as read_record
 from .requests import STEERING
-from .stores import DISK, Disk, Store
+from .stores import DISK, Store
 from .video import ClipFormat, ClipWriter, encoding, pipe_writer
 
 
@@ -132,7 +132,7 @@ class FileSink(Sink):
     def adopts(self, jobs: Sequence[Job]) -> bool:
         """Whether the file's own record is the job's. A .npy has none, and is a stranger's."""
         job = jobs[0]
-        if self.manifest is None or not isinstance(self.store, Disk):
+        if self.manifest is None or not self.store.on_disk:
             return False
         try:
             if read_record(job.path) != job.made_by:

@@ -22,7 +22,15 @@ under another name and renamed."""
 
 
 class Store(Protocol):
-    """Where files go. It can be sent to other processes."""
+    """Where files go. It can be sent to other processes.
+
+    Attributes:
+        on_disk: whether its files can be read where they are, under their paths.
+        private: whether it belongs to this process, so that others have one of their own.
+    """
+
+    on_disk: bool
+    private: bool
 
     def exists(self, path: Path) -> bool:
         """Whether there is a file.
@@ -52,12 +60,33 @@ class Store(Protocol):
     def discard(self, path: Path, token: str) -> None:
         """Remove what a process that died may have left of ``path`` under a token."""
 
+    def growing(self, path: Path) -> AbstractContextManager[Path]:
+        """A local file to append to: ``path`` itself, or a copy of what is there.
+
+        Raises:
+            OSError: its folder cannot be made.
+            MocogenError: the store refuses.
+        """
+
+    def update(self, path: Path, local: Path) -> None:
+        """Bring ``path`` to what its :meth:`growing` file ``local`` has become.
+
+        Raises:
+            MocogenError: the store refuses.
+        """
+
+    def absolute(self, path: Path) -> Path:
+        """The same path for processes in any folder."""
+
     def shown(self, path: Path) -> str:
         """How people and scripts are told of a file."""
 
 
 class Disk:
     """Folders of this machine, or that all machines share."""
+
+    on_disk = True
+    private = False
 
     def exists(self, path: Path) -> bool:
         return path.exists()
@@ -74,6 +103,17 @@ class Disk:
 
     def discard(self, path: Path, token: str) -> None:
         beside(path, token).unlink(missing_ok=True)
+
+    @contextmanager
+    def growing(self, path: Path) -> Iterator[Path]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+
+    def update(self, path: Path, local: Path) -> None:
+        """Nothing: it is the file that has grown."""
+
+    def absolute(self, path: Path) -> Path:
+        return path.absolute()
 
     def shown(self, path: Path) -> str:
         return str(path)
@@ -92,10 +132,13 @@ class UrlStore:
         MocogenError: its library is not installed, or cannot start.
     """
 
+    on_disk = False
+
     def __init__(self, protocol: str) -> None:
         import fsspec
 
         self.protocol = protocol
+        self.private = protocol == "memory"
         self._renames = protocol not in OBJECT_STORES
         self._folders: dict[Path, frozenset[str]] = {}
         try:
@@ -157,6 +200,20 @@ class UrlStore:
         if self._renames and self.exists(left):
             with self._errors("remove", left):
                 self._files.rm_file(left.as_posix())
+
+    @contextmanager
+    def growing(self, path: Path) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="mocogen-") as folder:
+            local = Path(folder) / path.name
+            if self.exists(path):
+                self.fetch(path, local)
+            yield local
+
+    def update(self, path: Path, local: Path) -> None:
+        self.put(local, path)
+
+    def absolute(self, path: Path) -> Path:
+        return path
 
     def shown(self, path: Path) -> str:
         return f"{self.protocol}://{path.as_posix()}"

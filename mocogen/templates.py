@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import UsageError
 from .requests import Request
-from .stores import DISK, Disk, Store
+from .stores import DISK, Store
 from .video import writer_for
 
 TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint", "content_seed", "motion_seed")
@@ -43,7 +43,7 @@ def check_template(out: str, count: int | None, store: Store = DISK) -> str:
     """
     if not out:
         raise UsageError("out is empty: give a file, a folder or a name with {seed} in it")
-    if out.endswith(("/", "\\")) or (isinstance(store, Disk) and _is_folder(out)):
+    if out.endswith(("/", "\\")) or (store.on_disk and _is_folder(out)):
         out = f"{out.rstrip('/')}/{FOLDER_TEMPLATE}" if out != "/" else out
     try:
         named = template_fields(out)

@@ -160,7 +160,7 @@ def sample(
         raise UsageError(f"--engine {engine}: use one of {', '.join(ENGINES)}")
     if engine == "local" and (address is not None or num_workers is not None):
         raise UsageError("--address and --num-workers belong to a cluster: add --engine ray")
-    from ..stores import DISK, open_store
+    from ..stores import open_store
 
     store, where = open_store(shards or out)
     if shards is not None:
@@ -224,7 +224,7 @@ def sample(
             sink = FileSink(manifest, store)
         stack.enter_context(sink)
         if seeds_from:
-            apart = shards is None and store is DISK and not piped
+            apart = shards is None and store.on_disk and not piped
             requests = own_paths(requests, defaults.out, apart)
         jobs = plan(model, requests, source)
         if not piped:
