@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,18 +65,18 @@ def say(text: str) -> None:
     print(printable_lines(text), file=sys.stderr)
 
 
-@contextmanager
-def clips_bar(verb: str, clips: int, quiet: bool) -> Iterator[Callable[[], None]]:
-    """A bar over ``clips`` for those who look at a terminal; yields what to call after each."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
+def watched(quiet: bool) -> bool:
+    """Whether somebody looks at a terminal who would like to see a bar."""
+    return not quiet and sys.stderr.isatty()
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(verb, total=clips)
-        yield lambda: progress.advance(task)
+
+def clips_bar(verb: str, clips: int, quiet: bool) -> AbstractContextManager[Callable[[], None]]:
+    """A bar over ``clips`` for those who look at a terminal; yields what to call after each."""
+    if not watched(quiet):
+        return nullcontext(lambda: None)
+    from . import progress
+
+    return progress.clips_bar(clips, verb)
 
 
 def check_source(checkpoint: str | None, generator: Path | None, motion: Path | None) -> None:
@@ -155,7 +155,7 @@ def write_mosaic(
     shared = {"frames": asked.frames, "fps": fps, "scale": asked.scale, **asked.steering()}
     full = record(made_by, model.sha256, {**shared, "out": out.name})
     progress: Any = nullcontext(lambda _: None)
-    if not quiet and sys.stderr.isatty() and len(table.clips) * asked.frames >= 500:
+    if watched(quiet) and len(table.clips) * asked.frames >= 500:
         from .progress import frames_bar
 
         progress = frames_bar(asked.frames)

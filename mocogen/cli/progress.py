@@ -1,4 +1,4 @@
-"""The progress bar. Importing it imports rich."""
+"""Progress bars. Importing them imports rich."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 @contextmanager
-def frames_bar(total: int | None, verb: str = "sampling") -> Iterator[Callable[[int], None]]:
-    """A bar over ``total`` frames on standard error; yields what to call with each advance.
-
-    With None for a total, the bar only counts.
-    """
+def frames_bar(total: int, verb: str = "sampling") -> Iterator[Callable[[int], None]]:
+    """A bar over ``total`` frames on standard error; yields what to call with each advance."""
     columns = (
         TextColumn(verb),
         BarColumn(),
@@ -25,6 +22,14 @@ def frames_bar(total: int | None, verb: str = "sampling") -> Iterator[Callable[[
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(verb, total=total)
         yield lambda frames: progress.advance(task, frames)
+
+
+@contextmanager
+def clips_bar(total: int, verb: str) -> Iterator[Callable[[], None]]:
+    """A bar over ``total`` clips on standard error; yields what to call after each."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(verb, total=total)
+        yield lambda: progress.advance(task)
 
 
 Show = Callable[[int, int | None, str], None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -100,7 +99,7 @@ def smooth(
 
 def _progress(frames: int, quiet: bool) -> AbstractContextManager[Callable[[int], None]]:
     """A bar over the frames, for those who look at a terminal."""
-    if quiet or not sys.stderr.isatty():
+    if not common.watched(quiet):
         return nullcontext(lambda _: None)
     from .progress import frames_bar
 
