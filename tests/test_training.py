@@ -811,6 +811,39 @@ def test_an_optimiser_loads_what_another_kind_has_learned() -> None:
     assert float(theirs.param_groups[0]["lr"]) == 0.125
 
 
+@pytest.mark.parametrize(
+    ("progress", "start", "end", "expected"),
+    [
+        (0.0, 0.2, 0.6, 0.0), (0.2, 0.2, 0.6, 0.0), (0.4, 0.2, 0.6, 0.5), (0.6, 0.2, 0.6, 1.0),
+        (0.9, 0.2, 0.6, 1.0), (0.9, 1.0, 1.0, 0.0), (1.0, 1.0, 1.0, 1.0), (0.3, 0.3, 0.3, 1.0),
+        (0.1, 0.8, 0.3, 0.0), (0.5, 0.8, 0.3, 1.0),
+    ],
+)  # fmt: skip
+def test_a_ramp_is_a_line_between_nothing_and_all(
+    progress: float, start: float, end: float, expected: float
+) -> None:
+    assert loop.ramp(progress, start, end) == pytest.approx(expected)
+
+
+def test_a_rate_may_fall_at_the_very_end_only() -> None:
+    assert [loop.half_cosine(progress, 1.0) for progress in (0.0, 0.5, 0.99)] == [1.0] * 3
+
+
+def test_a_state_may_be_older_than_a_bound(run: Path, clip_folder: Path, tmp_path: Path) -> None:
+    with_states(tmp_path, run, "generator")
+    state = loop.read_state(tmp_path / "state-generator.pt")
+    assert '"encoder_freeze": 0.45' in state["config"]
+    state["config"] = state["config"].replace('"encoder_freeze": 0.45', '"encoder_freeze": 2.0')
+    torch.save(state, tmp_path / "state-generator.pt")
+    text = (run / "config.toml").read_text("utf-8")
+    (tmp_path / "config.toml").write_text(
+        text.replace("encoder_freeze = 0.45", "encoder_freeze = 2.0"), "utf-8"
+    )
+    longer = tiny("run.stages=generator", "generator.steps=6", "generator.encoder_freeze=1")
+    train(clip_folder, tmp_path, longer, "cpu", resume=True)
+    assert loop.read_state(tmp_path / "state-generator.pt")["step"] == 6
+
+
 def test_losses_that_are_no_numbers_stop_the_run(clip_folder: Path, tmp_path: Path) -> None:
     config = tiny("run.stages=generator", "generator.learning_rate=1e30")
     with pytest.raises(MocogenError, match="lower learning rate"):

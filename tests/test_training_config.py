@@ -46,13 +46,58 @@ def test_overrides() -> None:
         ("motion.warm_up=2000", "at most 1024"),
         ("model.noise=0", "too small"),
         ("generator.push_blend=0", "at least 0.001"),
+        ("generator.push_blend=101", "at most 100"),
         ("generator.push_kept=101", "at most 100"),
+        ("generator.content_push=1e39", "at most 100"),
+        ("generator.push_hold=0.4", "push_hold is after generator.push_end"),
+        ("generator.push_end=1.5", "from 0 to 1"),
+        ("generator.encoder_freeze=-0.1", "from 0 to 1"),
+        ("generator.discriminator_start=2", "from 0 to 1"),
+        ("generator.norm_freeze=1.01", "from 0 to 1"),
+        ("generator.encoder_shift=3", "from 0 to 1"),
+        ("motion.long_share=3", "from 0 to 1"),
+        ("generator.ema=0", "above 0, at most 1"),
+        ("motion.ema=5", "above 0, at most 1"),
+        ("joint.ema=-0.1", "above 0, at most 1"),
+        ("generator.beta1=1.5", "from 0 on, below 1"),
+        ("joint.beta2=1", "from 0 on, below 1"),
+        ("generator.learning_rate=nan", "a finite number is wanted"),
+        ("joint.keep=inf", "a finite number is wanted"),
+        ("run.save_minutes=-inf", "a finite number is wanted"),
+        (f"generator.l1={10**400}", "too large"),
+        ("generator.final_rate=0.01", "final_rate is above generator.learning_rate"),
+        ("generator.batch=100000000000000000000", "at most 1048576"),
+        ("model.width=2000000", "at most 1048576"),
+        ("run.seed=9223372036854775808", "at most 9223372036854775807"),
+        ("motion.window=1", "at least 2"),
+        ("joint.batch=1", "at least 2"),
+        ("data.min_frames=1", "at least 2"),
         ("joint.frames=3", "D_V looks at 4 frames"),
     ],
 )
 def test_bad_settings_are_refused_by_name(setting: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_config("split", [setting])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "generator.push_hold=0.3",  # as push_end: the push goes at once
+        "generator.encoder_freeze=1",
+        "generator.norm_freeze=0",
+        "generator.encoder_shift=0",
+        "generator.ema=1",
+        "generator.beta1=0",
+        "generator.final_rate=1e-3",
+        "generator.steps=10000000",
+        "run.seed=9223372036854775807",
+        "motion.long_share=1",
+        "motion.window=2",
+    ],
+)
+def test_bounds_are_within_what_they_allow(setting: str) -> None:
+    load_config("split", [setting])
 
 
 def test_counterparts_are_not_for_what_differs_by_degrees() -> None:
@@ -80,6 +125,14 @@ def test_a_run_recorded_before_a_setting_came_goes_on_without_it() -> None:
     del record["generator"]["l1"]
     with pytest.raises(UsageError, match=r"\[generator\] of the recipe lacks l1"):
         from_dict(record)
+
+
+def test_a_record_may_be_older_than_a_bound() -> None:
+    record = load_config("split").to_dict()
+    record["generator"]["encoder_freeze"] = 2.0
+    with pytest.raises(UsageError, match=r"generator\.encoder_freeze = 2\.0: use a number"):
+        from_dict(record)
+    assert from_dict(record, checked=False).generator.encoder_freeze == 2
 
 
 def test_what_a_state_depends_on_is_compared() -> None:

@@ -102,6 +102,11 @@ def test_a_run_with_other_people_held_out_is_not_gone_on_with(
         train(clip_folder, run_folder, tiny("flow.hold_out=p1"), "cpu", resume=True)
 
 
+def test_a_learning_rate_need_not_fall(clip_folder: Path, tmp_path: Path) -> None:
+    train(clip_folder, tmp_path, tiny("flow.steps=3", "flow.decay_start=1"), "cpu")
+    assert losses(tmp_path, "flow")[-1]["step"] == 3
+
+
 def test_nobody_of_that_name(clip_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no group 'p9' to hold out"):
         train(clip_folder, tmp_path / "a", tiny("flow.hold_out=p9"), "cpu")
@@ -119,6 +124,9 @@ def test_nobody_of_that_name(clip_folder: Path, tmp_path: Path) -> None:
         ("flow.crop=20", "multiple of 8"),
         ("flow.crop=72", "at most"),
         ("flow.span=1", "from 2 on"),
+        ("flow.decay_start=1.2", "from 0 to 1"),
+        ("flow.ema=0", "above 0"),
+        ("flow.smooth_mask=nan", "a finite number"),
         ("data.min_frames=4", "more frames than flow.span"),
     ],
 )

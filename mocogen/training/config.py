@@ -7,16 +7,17 @@ defaults here are what runs did before a setting came. Overrides are dotted,
 
 from __future__ import annotations
 
+import math
 import tomllib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from ..errors import UsageError
-from ..spec import MAX_PUSH, MAX_WARM_UP, MIN_BLEND
+from ..spec import LARGEST, MAX_PUSH, MAX_WARM_UP, MIN_BLEND
 
 SAMPLER_STAGES = ("generator", "motion", "joint")
 """The stages that train a sampler, in the order in which they run."""
@@ -402,13 +403,14 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def load_config(recipe: str, overrides: Sequence[str] = ()) -> TrainConfig:
+def load_config(recipe: str, overrides: Sequence[str] = (), checked: bool = True) -> TrainConfig:
     """Read a recipe, by the name of one that comes with the package or by a file's path.
 
     Args:
         recipe: "split", "mocogan", "voxel-flow", or the path of a TOML file that holds every value.
         overrides: dotted settings such as ``generator.steps=13000``; values are TOML, and
             bare words are taken as text.
+        checked: as in :func:`from_dict`.
 
     Raises:
         UsageError: no such recipe or key, or a value of the wrong type or range.
@@ -425,11 +427,15 @@ def load_config(recipe: str, overrides: Sequence[str] = ()) -> TrainConfig:
         raise UsageError(f"cannot read recipe {path}: {error}") from None
     for setting in overrides:
         _override(values, setting)
-    return from_dict({"recipe": path.stem, **values})
+    return from_dict({"recipe": path.stem, **values}, checked)
 
 
-def from_dict(values: Mapping[str, Any]) -> TrainConfig:
-    """A checked configuration from plain values, as :meth:`TrainConfig.to_dict` gives them.
+def from_dict(values: Mapping[str, Any], checked: bool = True) -> TrainConfig:
+    """A configuration from plain values, as :meth:`TrainConfig.to_dict` gives them.
+
+    Args:
+        checked: whether to refuse what no stage could use. A record of what a run has used
+            may be older than some of the bounds.
 
     Raises:
         UsageError: a section or key is unknown or missing, or a value makes no sense.
@@ -452,7 +458,8 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
     config = TrainConfig(
         recipe=str(values.get("recipe", "unnamed")), sections=_parts(own, sections), **common
     )
-    _check(config)
+    if checked:
+        _check(config)
     return config
 
 
@@ -525,7 +532,10 @@ def _value(key: str, value: Any, wanted: Any) -> Any:
             return tuple(item.strip() for item in items if item.strip())
         raise UsageError(f"{key} = {value!r}: a list of names is wanted")
     if wanted is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise UsageError(f"{key}: the number is too large") from None
     if wanted is str and type(value) in (int, float):
         return str(value)
     if type(value) is not wanted:
@@ -540,20 +550,10 @@ def _check(config: TrainConfig) -> None:
     _choose("run.precision", config.run.precision, precisions)
     _choose("data.fit", config.data.fit, ("crop", "stretch"))
     _choose("data.light", config.data.light, ("keep", "match"))
-    positive = (
-        "steps", "batch", "swapped", "learning_rate", "discriminator_rate", "critic_rate",
-        "window", "frames", "skip", "encoder_width", "discriminator_width", "critic_width",
-        "log_steps", "min_frames", "memory_mb", "fps", "content", "model.noise", "hidden", "motion",
-        "width", "image_size", "clip_norm", "crop", "candidates",
-    )  # fmt: skip
     for name in config.names:
         for key, value in asdict(config[name]).items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                needed = key in positive or f"{name}.{key}" in positive
-                if value < 0 or (needed and value == 0):
-                    raise UsageError(f"{name}.{key} = {value}: it is too small")
-    if config.run.seed >= 2**63:
-        raise UsageError(f"run.seed = {config.run.seed}: use a number below 2**63")
+                _check_number(f"{name}.{key}", value)
     if config.is_flow:
         _check_flow(config)
         return
@@ -561,14 +561,10 @@ def _check(config: TrainConfig) -> None:
     size = config.generator.discriminator_size
     if size < 32 or size % 16:
         raise UsageError(f"generator.discriminator_size = {size}: use a multiple of 16 from 32 up")
-    if config.generator.push_kept > MAX_PUSH:
-        raise UsageError(
-            f"generator.push_kept = {config.generator.push_kept}: use at most {MAX_PUSH}"
-        )
-    if config.generator.push_blend < MIN_BLEND:
-        raise UsageError(
-            f"generator.push_blend = {config.generator.push_blend}: use at least {MIN_BLEND}"
-        )
+    if config.generator.final_rate > config.generator.learning_rate:
+        raise UsageError("generator.final_rate is above generator.learning_rate")
+    if config.generator.push_hold > config.generator.push_end:
+        raise UsageError("generator.push_hold is after generator.push_end")
     if config.generator.counterpart and config.data.attributes:
         raise UsageError(
             "generator.counterpart is of no use with data.attributes: clips of one group show "
@@ -580,8 +576,66 @@ def _check(config: TrainConfig) -> None:
         )
     if config.motion.long_window < config.motion.window:
         raise UsageError("motion.long_window is shorter than motion.window")
-    if config.motion.warm_up > MAX_WARM_UP:
-        raise UsageError(f"motion.warm_up = {config.motion.warm_up}: use at most {MAX_WARM_UP}")
+
+
+_POSITIVE = (
+    "steps", "batch", "swapped", "learning_rate", "discriminator_rate", "critic_rate",
+    "window", "frames", "skip", "encoder_width", "discriminator_width", "critic_width",
+    "log_steps", "min_frames", "memory_mb", "fps", "content", "model.noise", "hidden", "motion",
+    "width", "image_size", "clip_norm", "crop", "candidates",
+)  # fmt: skip
+"""Numbers of which 0 is too small; none is below it."""
+
+_SHARES = (
+    "push_hold", "push_end", "encoder_freeze", "encoder_shift", "discriminator_start",
+    "norm_freeze", "long_share", "decay_start",
+)  # fmt: skip
+"""Fractions of a stage, and shares of something else."""
+
+_LEAST = {
+    "generator.push_blend": MIN_BLEND,
+    "motion.window": 2,  # or there is no velocity
+    "joint.batch": 2,  # batch norm compares clips
+    "data.min_frames": 2,
+}
+
+_MOST: dict[str, float] = {
+    "generator.content_push": MAX_PUSH,
+    "generator.push_kept": MAX_PUSH,
+    "generator.push_blend": MAX_PUSH,
+    "motion.warm_up": MAX_WARM_UP,
+    "run.seed": 2**63 - 1,
+}
+
+_ENDLESS = ("steps", "log_steps", "memory_mb")
+"""Whole numbers that are the length of nothing in memory."""
+
+
+def _check_number(name: str, value: float) -> None:
+    """Refuse a number beyond what its setting, ``section.key``, can mean."""
+    key = name.partition(".")[2]
+
+    def named(keys: Collection[str]) -> bool:
+        return key in keys or name in keys
+
+    trouble = ""
+    if isinstance(value, float) and not math.isfinite(value):
+        trouble = "a finite number is wanted"
+    elif named(_SHARES) and not 0 <= value <= 1:
+        trouble = "use a number from 0 to 1"
+    elif key == "ema" and not 0 < value <= 1:
+        trouble = "use a number above 0, at most 1"
+    elif key in ("beta1", "beta2") and not 0 <= value < 1:
+        trouble = "use a number from 0 on, below 1"
+    elif value < 0 or (named(_POSITIVE) and value == 0):
+        trouble = "it is too small"
+    elif value < _LEAST.get(name, 0):
+        trouble = f"use at least {_LEAST[name]}"
+    most = _MOST.get(name, math.inf if isinstance(value, float) or named(_ENDLESS) else LARGEST)
+    if not trouble and value > most:
+        trouble = f"use at most {most}"
+    if trouble:
+        raise UsageError(f"{name} = {value}: {trouble}")
 
 
 def _check_flow(config: TrainConfig) -> None:

@@ -389,7 +389,7 @@ def fingerprint(*networks: Mapping[str, Tensor]) -> str:
 
 def config_of(state: Mapping[str, Any]) -> TrainConfig:
     """The configuration that a state was made with."""
-    return from_dict(json.loads(state["config"]))
+    return from_dict(json.loads(state["config"]), checked=False)
 
 
 def require_fitting(state: Mapping[str, Any], context: Context, path: Path) -> None:
@@ -469,10 +469,12 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def ramp(progress: float, start: float, end: float) -> float:
-    """0 before ``start``, 1 after ``end``, a line between."""
+    """0 before ``start``, 1 from ``end`` on, a line between; a step where ``end`` is no later."""
     if progress >= end:
         return 1.0
-    return max(0.0, (progress - start) / (end - start))
+    if progress <= start:
+        return 0.0
+    return (progress - start) / (end - start)
 
 
 def half_cosine(progress: float, start: float) -> float:

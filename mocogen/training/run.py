@@ -259,7 +259,7 @@ def _recorded(config: TrainConfig, folder: Path, resume: bool) -> TrainConfig:
     before = folder / "config.toml"
     if not (resume and before.exists()):
         return config
-    stages = load_config(str(before)).run.stages
+    stages = load_config(str(before), checked=False).run.stages
     return replace(config, run=replace(config.run, stages=stages))
 
 
