@@ -33,9 +33,10 @@ from torch import Tensor
 from mocogen.errors import MocogenError
 from mocogen.motion import MotionNetwork
 from mocogen.training.config import load_config
-from mocogen.training.loop import Context, outdated, read_state, state_path
 from mocogen.training.run import clips_of, make_fabric
+from mocogen.training.stage import Context
 from mocogen.training.stage_motion import encode_clips, load_encoder
+from mocogen.training.states import outdated, read_state, state_path
 
 from .machine import describe
 

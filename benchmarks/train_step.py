@@ -26,10 +26,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mocogen.training.config import load_config
+from mocogen.training.cuda_graphs import REHEARSALS
 from mocogen.training.data import Clip, ClipSet
-from mocogen.training.loop import Context
-from mocogen.training.recorded import REHEARSALS
 from mocogen.training.run import make_fabric
+from mocogen.training.stage import Context
 from mocogen.training.stage_generator import GeneratorStage
 
 from .machine import describe

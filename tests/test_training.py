@@ -22,7 +22,6 @@ from lightning_fabric import Fabric
 from mocogen.checkpoint import load as load_checkpoint
 from mocogen.errors import MocogenError, UsageError
 from mocogen.synthesis import load
-from mocogen.training import loop
 from mocogen.training.config import TrainConfig, load_config
 from mocogen.training.content import ContentRegions
 from mocogen.training.counterparts import Counterparts
@@ -42,10 +41,13 @@ from mocogen.training.losses import (
     weighted_l2,
 )
 from mocogen.training.networks import FrameDiscriminator, MotionEncoder
+from mocogen.training.optimisation import adam, half_cosine, ramp, set_rate
 from mocogen.training.run import clips_of, only_one, train
 from mocogen.training.sampling import FrameSampler
+from mocogen.training.stage import Context, Silent
 from mocogen.training.stage_generator import GeneratorStage
 from mocogen.training.stage_motion import moments
+from mocogen.training.states import _load_optimiser, read_state
 from tests.test_training_data import frames, write_strip
 
 TINY = [
@@ -101,7 +103,7 @@ def run(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Notes(loop.Silent):
+class Notes(Silent):
     """A reporter that remembers, and may interrupt."""
 
     def __init__(self, stop_at: int = 0) -> None:
@@ -182,7 +184,7 @@ def test_an_interrupted_joint_stage_from_noise_goes_on(clip_folder: Path, tmp_pa
         train(clip_folder, cut, config, "cpu", reporter=Notes(stop_at=2))
     train(clip_folder, cut, config, "cpu", resume=True)
     assert losses(cut, "joint") == losses(whole, "joint")
-    spec, _, _ = load_checkpoint(cut / loop.CHECKPOINT)
+    spec, _, _ = load_checkpoint(cut / "checkpoint.safetensors")
     assert spec.regions == 0
 
 
@@ -471,7 +473,7 @@ def test_another_look_is_where_the_prior_has_none() -> None:
 def test_other_looks_are_trained_on_and_kept_apart(clip_folder: Path, tmp_path: Path) -> None:
     config = tiny("data.other_look=b/p0", "run.stages=generator,motion")
     train(clip_folder, tmp_path, config, "cpu")
-    state = loop.read_state(tmp_path / "state-generator.pt")
+    state = read_state(tmp_path / "state-generator.pt")
     assert state["groups"] == [["p0", False], ["p1", False], ["p0", True], ["p1", True]]
     assert state["other_looks"] == [["p0", False], ["p0", True]]
     assert state["modules"]["discriminator"]["seen"].tolist() == [
@@ -480,7 +482,7 @@ def test_other_looks_are_trained_on_and_kept_apart(clip_folder: Path, tmp_path: 
     written = next(tmp_path.glob("*.safetensors"))
     assert np.isfinite(load(written, "cpu").sample(frames=3, seed=0, action="b")).all()
     stage = GeneratorStage(
-        loop.Context(
+        Context(
             config, clips_of(clip_folder, config), Fabric(accelerator="cpu", devices=1), tmp_path
         )
     )
@@ -515,7 +517,7 @@ def test_a_pair_that_no_clip_shows_is_not_judged_as_a_whole(
 ) -> None:
     config = tiny("data.other_look=b/p0", "generator.features=0")
     clips, fabric = clips_of(clip_folder, config), Fabric(accelerator="cpu", devices=1)
-    stage = GeneratorStage(loop.Context(config, clips, fabric, tmp_path))
+    stage = GeneratorStage(Context(config, clips, fabric, tmp_path))
     judge = Brightness(stage.sampler.seen)
     stage.discriminator = judge  # type: ignore[assignment]
     stage.optimisers["discriminator"] = torch.optim.SGD(judge.parameters(), 0.0)
@@ -723,7 +725,7 @@ def test_frozen_norms_are_the_checkpoints(clip_folder: Path, tmp_path: Path) -> 
     for count in (60, 72):  # a resumed run does not thaw
         config = tiny("run.stages=generator", f"generator.steps={count}", *steps)
         train(clip_folder, run, config, "cpu", resume=count > 60)
-        modules = loop.read_state(run / "state-generator.pt")["modules"]
+        modules = read_state(run / "state-generator.pt")["modules"]
         kept[count] = norms(modules["generator"])
         weight = modules["generator"]["main.0.weight"]
     assert all(torch.equal(kept[72][key], x) for key, x in kept[60].items())
@@ -743,7 +745,7 @@ def test_norms_freeze_when_they_have_seen_enough(clip_folder: Path, tmp_path: Pa
     for count in (48, 51):
         config = tiny("run.stages=generator", "generator.norm_freeze=0", f"generator.steps={count}")
         train(clip_folder, tmp_path / "run", config, "cpu", resume=count > 48)
-        frozen.append(loop.read_state(tmp_path / "run/state-generator.pt")["extra"]["norms_frozen"])
+        frozen.append(read_state(tmp_path / "run/state-generator.pt")["extra"]["norms_frozen"])
     assert frozen == [False, True]
 
 
@@ -799,15 +801,15 @@ def test_an_optimiser_loads_what_another_kind_has_learned() -> None:
     theirs.step()
     saved = theirs.state_dict()
     saved["param_groups"][0].update(fused=True, capturable=True)
-    mine = loop.adam([weight], 0.25, (0.9, 0.999), recorded=False)
-    loop._load_optimiser(mine, saved)
+    mine = adam([weight], 0.25, (0.9, 0.999), recorded=False)
+    _load_optimiser(mine, saved)
     assert torch.equal(mine.state[weight]["exp_avg"], torch.full((3,), 0.2))
     assert mine.param_groups[0]["lr"] == 0.25
     assert not mine.param_groups[0]["capturable"]
-    loop.set_rate(mine, 0.125)
+    set_rate(mine, 0.125)
     mine.step()
     assert mine.param_groups[0]["lr"] == 0.125
-    loop.set_rate(theirs, 0.125)
+    set_rate(theirs, 0.125)
     assert float(theirs.param_groups[0]["lr"]) == 0.125
 
 
@@ -822,16 +824,16 @@ def test_an_optimiser_loads_what_another_kind_has_learned() -> None:
 def test_a_ramp_is_a_line_between_nothing_and_all(
     progress: float, start: float, end: float, expected: float
 ) -> None:
-    assert loop.ramp(progress, start, end) == pytest.approx(expected)
+    assert ramp(progress, start, end) == pytest.approx(expected)
 
 
 def test_a_rate_may_fall_at_the_very_end_only() -> None:
-    assert [loop.half_cosine(progress, 1.0) for progress in (0.0, 0.5, 0.99)] == [1.0] * 3
+    assert [half_cosine(progress, 1.0) for progress in (0.0, 0.5, 0.99)] == [1.0] * 3
 
 
 def test_a_state_may_be_older_than_a_bound(run: Path, clip_folder: Path, tmp_path: Path) -> None:
     with_states(tmp_path, run, "generator")
-    state = loop.read_state(tmp_path / "state-generator.pt")
+    state = read_state(tmp_path / "state-generator.pt")
     assert '"encoder_freeze": 0.45' in state["config"]
     state["config"] = state["config"].replace('"encoder_freeze": 0.45', '"encoder_freeze": 2.0')
     torch.save(state, tmp_path / "state-generator.pt")
@@ -841,7 +843,7 @@ def test_a_state_may_be_older_than_a_bound(run: Path, clip_folder: Path, tmp_pat
     )
     longer = tiny("run.stages=generator", "generator.steps=6", "generator.encoder_freeze=1")
     train(clip_folder, tmp_path, longer, "cpu", resume=True)
-    assert loop.read_state(tmp_path / "state-generator.pt")["step"] == 6
+    assert read_state(tmp_path / "state-generator.pt")["step"] == 6
 
 
 def test_losses_that_are_no_numbers_stop_the_run(clip_folder: Path, tmp_path: Path) -> None:
@@ -854,7 +856,7 @@ def test_losses_that_are_no_numbers_stop_the_run(clip_folder: Path, tmp_path: Pa
 _TWO = """
 import sys, torch
 from lightning_fabric import Fabric
-from mocogen.training.loop import average_gradients
+from mocogen.training.optimisation import average_gradients
 from mocogen.training.networks import FrameDiscriminator
 
 fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")

@@ -140,8 +140,8 @@ def train(
         config = load_config(source, overrides)
 
     try:
-        from ..training.loop import Silent
         from ..training.run import train as run
+        from ..training.stage import Silent
     except ModuleNotFoundError as error:
         raise MocogenError(
             f"training needs {error.name}: install mocogen with its extra, "

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -24,8 +24,18 @@ from ..generator import Generator
 from .config import STAGES, TrainConfig, load_config, to_toml
 from .data import ClipSet, load_clips
 from .export import make_spec, write_checkpoint
-from .loop import CHECKPOINT, Context, Reporter, Silent, Stage, drive, state_path
+from .loop import drive
 from .record import versions
+from .stage import Context, Reporter, Silent, Stage
+from .stage_flow import FlowStage, write_flow_checkpoint
+from .stage_generator import GeneratorStage
+from .stage_joint import JointStage
+from .stage_motion import MotionStage
+from .states import state_path
+
+_STAGES: dict[str, type[Stage]] = {
+    stage.name: stage for stage in (GeneratorStage, MotionStage, JointStage, FlowStage)
+}
 
 
 def train(
@@ -80,18 +90,18 @@ def train(
         f"{len(clips.actions)} actions, {len(clips.groups)} groups"
     )
     context = Context(config, clips, fabric, out, tell)
-    write = _writer(config)
+    write = write_flow_checkpoint if config.is_flow else write_checkpoint
     with only_one(out) if leads else nullcontext():
         if leads:
             _describe(context, data, device, _recorded(config, out, resume))
         for name in config.run.stages:
             # As soon as both networks are there, every saved state also becomes a checkpoint.
             publish = None if name == "generator" else partial(write, context)
-            drive(_stage(name, context), resume, publish)
+            drive(_STAGES[name](context), resume, publish)
             fabric.barrier()
         result = write(context) if leads else None
-    if result is None and (out / CHECKPOINT).exists():
-        tell.note(f"{out / CHECKPOINT} is left as it was")
+    if result is None and context.checkpoint.exists():
+        tell.note(f"{context.checkpoint} is left as it was")
     elif result is None:
         tell.note(f"{out} has no checkpoint yet: it needs the generator and the motion stage")
     elif config.is_flow:
@@ -225,33 +235,6 @@ def _same_precision(config: TrainConfig, folder: Path) -> TrainConfig:
         return config
     precision = "bf16" if "bf16" in str(machine.get("precision")) else "32"
     return replace(config, run=replace(config.run, precision=precision))
-
-
-def _stage(name: str, context: Context) -> Stage:
-    if name == "generator":
-        from .stage_generator import GeneratorStage
-
-        return GeneratorStage(context)
-    if name == "motion":
-        from .stage_motion import MotionStage
-
-        return MotionStage(context)
-    if name == "joint":
-        from .stage_joint import JointStage
-
-        return JointStage(context)
-    from .stage_flow import FlowStage
-
-    return FlowStage(context)
-
-
-def _writer(config: TrainConfig) -> Callable[[Context], Path | None]:
-    """What makes the checkpoint of the run's last states."""
-    if config.is_flow:
-        from .stage_flow import write_flow_checkpoint
-
-        return write_flow_checkpoint
-    return write_checkpoint
 
 
 def _recorded(config: TrainConfig, folder: Path, resume: bool) -> TrainConfig:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .augment import flip_where
+from .cuda_graphs import moved
 from .data import ClipSet
-from .recorded import moved
 
 
 @dataclass(frozen=True)

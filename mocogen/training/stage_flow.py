@@ -22,21 +22,12 @@ from ..flow_checkpoint import FlowSpec
 from ..voxel_flow import VoxelFlow, sample
 from .config import FlowConfig
 from .data import Clip
-from .loop import (
-    CHECKPOINT,
-    Context,
-    Stage,
-    average_gradients,
-    half_cosine,
-    read_state,
-    require_fitting,
-    set_rate,
-    state_path,
-    update_average,
-)
 from .losses import charbonnier, total_variation
+from .optimisation import average_gradients, half_cosine, set_rate, update_average
 from .record import versions
 from .sheets import grid
+from .stage import Context, Stage
+from .states import last_state
 
 NAME = "flow"
 
@@ -160,11 +151,9 @@ def write_flow_checkpoint(context: Context) -> Path | None:
     Raises:
         MocogenError: the state or the checkpoint cannot be read or written.
     """
-    path = state_path(context.folder, NAME)
-    if not path.exists():
+    state = last_state(context, NAME)
+    if state is None:
         return None
-    state = read_state(path)
-    require_fitting(state, context, path)
     config, clips = context.config, trained_clips(context)
     network = VoxelFlow(config.flow.width)
     network.load_state_dict(state["modules"]["average"])
@@ -186,6 +175,5 @@ def write_flow_checkpoint(context: Context) -> Path | None:
             "versions": versions(),
         },
     )
-    result = context.folder / CHECKPOINT
-    flow_checkpoint.save(result, spec, network)
-    return result
+    flow_checkpoint.save(context.checkpoint, spec, network)
+    return context.checkpoint

@@ -22,16 +22,7 @@ from .augment import discriminator_view, encoder_view, flip_where, jitter, view_
 from .config import GeneratorConfig
 from .content import ContentRegions, mapped
 from .counterparts import Counterparts
-from .loop import (
-    Context,
-    Stage,
-    adam,
-    average_gradients,
-    half_cosine,
-    ramp,
-    set_rate,
-    update_average,
-)
+from .cuda_graphs import Recorder, Tensors
 from .losses import (
     cells_l1,
     edge_l1,
@@ -50,9 +41,10 @@ from .losses import (
     weighted_l2,
 )
 from .networks import Classifier, FrameDiscriminator, MotionEncoder
-from .recorded import Recorder, Tensors
+from .optimisation import adam, average_gradients, half_cosine, ramp, set_rate, update_average
 from .sampling import FrameSampler
 from .sheets import grid
+from .stage import Context, Stage
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -20,13 +20,14 @@ from ..generator import Generator
 from ..motion import MotionNetwork
 from .config import JointConfig
 from .content import mapped
-from .export import basis_of, separate_networks
-from .loop import Context, Stage, average_gradients, linear_decay, set_rate, update_average
+from .cuda_graphs import moved
 from .losses import hinge_discriminator, log_discriminator, log_generator
 from .networks import ImageDiscriminator, VideoDiscriminator
-from .recorded import moved
+from .optimisation import average_gradients, linear_decay, set_rate, update_average
 from .sampling import FrameSampler
 from .sheets import grid
+from .stage import Context, Stage
+from .trained import basis_of, separate_networks
 
 
 class JointStage(Stage):

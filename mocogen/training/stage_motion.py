@@ -26,24 +26,13 @@ from ..motion import MotionNetwork
 from .augment import encoder_view
 from .config import MotionConfig
 from .content import ContentRegions, content_mapping, mapped
-from .loop import (
-    Context,
-    Stage,
-    average_gradients,
-    config_of,
-    fingerprint,
-    linear_decay,
-    norms_frozen,
-    read_state,
-    require_fitting,
-    set_rate,
-    state_path,
-    update_average,
-)
+from .cuda_graphs import moved
 from .losses import gaussian_kl, hinge_discriminator
 from .networks import MotionEncoder, TrajectoryCritic
-from .recorded import moved
+from .optimisation import average_gradients, linear_decay, set_rate, update_average
 from .sheets import grid
+from .stage import Context, Stage
+from .states import config_of, fingerprint, last_state, norms_frozen, read_state, state_path
 
 
 @dataclass(frozen=True)
@@ -89,14 +78,12 @@ def load_encoder(context: Context) -> MotionEncoder:
     Raises:
         MocogenError: that stage has not been run, or its state does not fit.
     """
-    path = state_path(context.folder, "generator")
-    if not path.exists():
+    state = last_state(context, "generator")
+    if state is None:
         raise MocogenError(
-            f"the motion stage needs the generator stage's state, and there is no {path}: run "
-            "that stage first"
+            "the motion stage needs the generator stage's state, and there is no "
+            f"{state_path(context.folder, 'generator')}: run that stage first"
         )
-    state = read_state(path)
-    require_fitting(state, context, path)
     encoder = MotionEncoder(context.config.model.motion, context.config.generator.encoder_width)
     encoder.load_state_dict(state["modules"]["encoder_average"])
     return encoder.eval().requires_grad_(False)

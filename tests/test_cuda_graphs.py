@@ -9,7 +9,7 @@ import torch
 
 pytest.importorskip("lightning_fabric")
 
-from mocogen.training.recorded import Recorder, Tensors, moved
+from mocogen.training.cuda_graphs import Recorder, Tensors, moved
 from mocogen.training.run import train
 from tests.test_training import losses, tiny
 from tests.test_training_data import frames, write_strip
