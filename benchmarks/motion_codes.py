@@ -33,6 +33,7 @@ from torch import Tensor
 from mocogen.errors import MocogenError
 from mocogen.motion import MotionNetwork
 from mocogen.training.config import load_config
+from mocogen.training.networks import motion_network
 from mocogen.training.run import clips_of, make_fabric
 from mocogen.training.stage import Context
 from mocogen.training.stage_motion import encode_clips, load_encoder
@@ -87,7 +88,7 @@ def read_paths(run: Path, data: Path) -> tuple[Context, list[Real], MotionNetwor
     clips = clips_of(data, config)
     context = Context(config, clips, make_fabric(config, "cpu"), run)
     found = encode_clips(context, load_encoder(context))
-    people = [clip.group for clip in clips.clips if not clip.mirrored]
+    people = [clip.group for clip in clips.filmed]
     real = [Real([], []) for _ in range(max(1, len(clips.actions)))]
     for path, action, person in zip(found.paths, found.actions, people, strict=True):
         real[action].paths.append(path)
@@ -95,7 +96,7 @@ def read_paths(run: Path, data: Path) -> tuple[Context, list[Real], MotionNetwor
     state, model = read_state(state_path(run, "motion")), config.model
     if outdated(state, found.encoder):
         raise MocogenError(f"{run}: the motion stage was fitted to another encoder")
-    motion = MotionNetwork(model.noise, model.hidden, model.motion, len(clips.actions))
+    motion = motion_network(model, len(clips.actions))
     motion.load_state_dict(state["modules"]["motion_average_whitened"])
     return context, real, motion.eval()
 

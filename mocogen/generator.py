@@ -85,6 +85,11 @@ class Generator(nn.Module):
         return nn.Sequential(*kept).requires_grad_(False)
 
 
+def from_pixels(pixels: Tensor) -> Tensor:
+    """Frames, uint8 (..., h, w, 3), as images (..., 3, h, w) with values from -1 to 1."""
+    return (pixels.float() / 127.5 - 1.0).movedim(-1, -3)
+
+
 def to_pixels(images: Tensor, low: float, high: float) -> Tensor:
     """Images (n, channels, h, w) with values from ``low`` to ``high`` as uint8 (n, h, w, channels).
 

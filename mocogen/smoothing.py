@@ -185,12 +185,12 @@ def smoothed(
     """
     import torch
 
-    from .generator import to_pixels
+    from .generator import from_pixels, to_pixels
     from .voxel_flow import between
 
     before: torch.Tensor | None = None
     for frame in frames:
-        here = torch.tensor(frame, device=device).permute(2, 0, 1)[None] / 127.5 - 1.0
+        here = from_pixels(torch.tensor(frame, device=device)[None])
         if before is not None:
             for k in range(1, factor):
                 made = between(network, before, here, k / factor)

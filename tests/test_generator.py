@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mocogen import UsageError
-from mocogen.generator import Generator, to_pixels
+from mocogen.generator import Generator, from_pixels, to_pixels
 
 # From the course's checkpoint: key and shape of every kernel.
 COURSE = {
@@ -67,3 +67,11 @@ def test_pixels_are_clamped_and_rounded_never_wrapped():
     assert wide[0, 0, :, 0].tolist() == [0, 0, 128, 191, 255, 255]
     narrow = to_pixels(values.expand(1, 3, 1, 6), 0, 1)
     assert narrow[0, 0, :, 0].tolist() == [0, 0, 0, 128, 255, 255]
+
+
+def test_pixels_there_and_back():
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(3).view(2, 1, 2, 64, 3)
+    images = from_pixels(pixels)
+    assert images.shape == (2, 1, 3, 2, 64)
+    assert (float(images.min()), float(images.max())) == (-1, 1)
+    assert torch.equal(to_pixels(images.flatten(0, 1), -1.0, 1.0), pixels.flatten(0, 1))

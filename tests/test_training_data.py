@@ -12,7 +12,7 @@ from PIL import Image
 
 from mocogen.errors import MocogenError, UsageError
 from mocogen.training.data import load_clips
-from mocogen.training.sampling import FrameSampler
+from mocogen.training.sampling import FrameSampler, back_and_forth
 
 
 def frames(n: int = 16, size: int = 32, seed: int = 0) -> np.ndarray:
@@ -159,8 +159,20 @@ def test_another_look_is_a_group_that_comes_after(tmp_path: Path) -> None:
     assert sampler.seen.tolist()[::4] == [[True, True, False], [False, False, True]]
     random = torch.Generator().manual_seed(0)
     assert set(sampler.draw_pairs(64, random)[1].tolist()) == {0, 1, 2, 3, 4, 5}
-    group = sampler.draw_clips(64, 4, 1, random)[1]
-    assert set(group.tolist()) == {0, 1, 2, 3}, "no content of the prior has another look"
+    write_strip(tmp_path / "jump" / "x.png", np.full((16, 32, 32, 3), 240, np.uint8))
+    clips = load_clips(tmp_path, 32, mirror=True, other_look=("jump/x",))
+    windows, action = FrameSampler(clips, torch.device("cpu")).draw_clips(64, 4, 1, random)
+    shown = {round(level) for level in ((windows + 1) * 127.5).unique().tolist()}
+    assert shown == {100, 104, 180}, "no content of the prior has another look"
+    assert set(action.tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(4, [0, 1, 2, 3, 2, 1, 0, 1]), (2, [0, 1, 0, 1, 0, 1, 0, 1]), (1, [0] * 8)],
+)
+def test_a_short_clip_goes_back_and_forth(length: int, expected: list[int]) -> None:
+    assert back_and_forth(torch.arange(8), length).tolist() == expected
 
 
 @pytest.mark.parametrize(

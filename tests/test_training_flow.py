@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -77,6 +78,9 @@ def test_the_checkpoint_says_who_was_held_out(run_folder: Path) -> None:
     assert (spec.width, spec.training["recipe"], spec.training["seed"]) == (4, "voxel-flow", 0)
     assert spec.training["held_out"] == ["p2"]
     assert sorted(spec.training["files"]) == ["p0.png", "p1.png"]
+    listed = json.loads((run_folder / "data.json").read_text())["files"]
+    lines = "".join(f"{f['sha256']}  {f['path']}\n" for f in listed if f["path"] != "p2.png")
+    assert spec.training["data_sha256"] == hashlib.sha256(lines.encode()).hexdigest()
     assert not network.training
 
 

@@ -73,7 +73,7 @@ class DataConfig:
         other_look: clips (ACTION/NAME) in which somebody looks otherwise than in the rest, in
             other clothes say. They teach their motion; no content of the prior is shown with it.
         fps: frames a second that the checkpoint states.
-        name: what the checkpoint calls the data; empty for the folder's name.
+        name: what the checkpoint calls the data; empty for "clips of one's own".
         license: what the checkpoint states as the terms of the weights.
     """
 
@@ -89,6 +89,11 @@ class DataConfig:
     attributes: tuple[str, ...] = ()  # these came later: see _section
     light: str = "keep"
     other_look: tuple[str, ...] = ()
+
+    @property
+    def stated_name(self) -> str:
+        """What the checkpoint calls the data."""
+        return self.name or "clips of one's own"
 
 
 @dataclass(frozen=True)

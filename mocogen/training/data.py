@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from statistics import NormalDist
@@ -106,6 +106,11 @@ class ClipSet:
             scores[:, k] = np.array([normal.inv_cdf(m) for m in middle])[place]
         return scores
 
+    @property
+    def filmed(self) -> list[Clip]:
+        """The clips as they were filmed, none of them mirrored."""
+        return [clip for clip in self.clips if not clip.mirrored]
+
     def listing(self) -> list[dict[str, object]]:
         """One record a file: path, action, group, frames, sha256."""
         return [
@@ -116,14 +121,18 @@ class ClipSet:
                 "frames": clip.length,
                 "sha256": clip.sha256,
             }
-            for clip in self.clips
-            if not clip.mirrored
+            for clip in self.filmed
         ]
 
     def digest(self) -> str:
-        """One hash for all files: SHA-256 over the lines "hash  path"."""
-        lines = "".join(f"{c.sha256}  {c.path}\n" for c in self.clips if not c.mirrored)
-        return hashlib.sha256(lines.encode()).hexdigest()
+        """One hash for all files, as :func:`digest_of`."""
+        return digest_of(self.filmed)
+
+
+def digest_of(clips: Iterable[Clip]) -> str:
+    """One hash for the files of clips: SHA-256 over the lines "hash  path"."""
+    lines = "".join(f"{clip.sha256}  {clip.path}\n" for clip in clips)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def load_clips(

@@ -15,7 +15,7 @@ from ..spec import ModelSpec
 from .config import TrainConfig
 from .content import mapped
 from .data import ClipSet
-from .record import versions
+from .record import training_record
 from .stage import Context
 from .trained import OutdatedError, joint_networks, separate_networks
 
@@ -133,16 +133,7 @@ def make_spec(
         content_push=0.0 if mapping is None else mapping.push,
         content_blend=ModelSpec.content_blend if mapping is None else mapping.blend,
         name=model.name,
-        data=data.name or "clips of one's own",
+        data=data.stated_name,
         license=data.license,
-        training={
-            "recipe": config.recipe,
-            "config": config.to_dict(),
-            "seed": config.run.seed,
-            "hours": hours,
-            "clips": len(clips.listing()),
-            "data_sha256": clips.digest(),
-            "files": {str(f["path"]): str(f["sha256"])[:16] for f in clips.listing()},
-            "versions": versions(),
-        },
+        training=training_record(config, hours, clips.filmed),
     )

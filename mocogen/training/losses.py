@@ -92,8 +92,11 @@ def stillness(first: Tensor, second: Tensor, cells: int = 24) -> Tensor:
 def shining(images: Tensor) -> Tensor:
     """What shines in images (n, 3, h, w) on black: (n, 1, h, w), 1 there and 0 elsewhere.
 
-    These are the pixels of at least half of the image's brightness, as in
-    :func:`mocogen.evaluation.measures.shape_pixels`.
+    A pixel's brightness is the largest of its three colours; an image's is that which 1 % of its
+    pixels exceed, interpolated between two of them. Pixels of at least half of the image's
+    brightness shine, however dark the image is: on one that is black all over, all do.
+    (:func:`mocogen.evaluation.measures.shape_pixels` takes the brighter of the two pixels, and
+    finds nothing in frames that are nearly black.)
     """
     brightness = ((images + 1) / 2).amax(1, keepdim=True)
     peak = brightness.flatten(1).quantile(0.99, dim=1)[:, None, None, None]

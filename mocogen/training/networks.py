@@ -1,4 +1,5 @@
-"""The networks that only training needs: motion encoder, discriminators, critic."""
+"""The networks of a run: those of the checkpoint in the recipe's sizes, and those that only
+training needs, which are motion encoder, discriminators and critic."""
 
 from __future__ import annotations
 
@@ -10,8 +11,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ..generator import Generator
+from ..motion import MotionNetwork
+from .config import ModelConfig
+
 ENCODER_SIZE = 64
 """Height and width of the grey frames that the motion encoder sees."""
+
+
+def image_generator(model: ModelConfig) -> Generator:
+    """A new image generator, which takes motion and content."""
+    return Generator(model.content + model.motion, 0, model.width, model.image_size)
+
+
+def motion_network(model: ModelConfig, actions: int) -> MotionNetwork:
+    """A new motion network for so many actions, possibly 0."""
+    return MotionNetwork(model.noise, model.hidden, model.motion, actions)
 
 
 class MotionEncoder(nn.Module):

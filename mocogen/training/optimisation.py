@@ -73,6 +73,6 @@ def half_cosine(progress: float, start: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * ramp(progress, start, 1.0)))
 
 
-def linear_decay(progress: float, start: float = 0.5) -> float:
-    """1 up to ``start``, then falling linearly to 0 at 1."""
-    return 1.0 - ramp(progress, start, 1.0)
+def linear_decay(progress: float) -> float:
+    """1 over the first half, then falling linearly to 0 at 1."""
+    return 1.0 - ramp(progress, 0.5, 1.0)

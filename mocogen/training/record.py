@@ -1,11 +1,15 @@
-"""What a run notes of its surroundings. Without torch."""
+"""What is noted of a run: its surroundings, and what would repeat it. Without torch."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from .. import __version__
+from .config import TrainConfig
+from .data import Clip, digest_of
 
 
 def versions() -> dict[str, str]:
@@ -17,3 +21,24 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def training_record(
+    config: TrainConfig, hours: Mapping[str, float], clips: Sequence[Clip]
+) -> dict[str, Any]:
+    """What a checkpoint says of the run that made it, with everything needed to repeat it.
+
+    Args:
+        hours: of each stage.
+        clips: those that were trained on, as they were filmed.
+    """
+    return {
+        "recipe": config.recipe,
+        "config": config.to_dict(),
+        "seed": config.run.seed,
+        "hours": dict(hours),
+        "clips": len(clips),
+        "data_sha256": digest_of(clips),
+        "files": {clip.path: clip.sha256[:16] for clip in clips},
+        "versions": versions(),
+    }

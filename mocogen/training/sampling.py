@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ..generator import from_pixels
 from .augment import flip_where
 from .cuda_graphs import moved
 from .data import ClipSet
@@ -115,8 +116,9 @@ class FrameSampler:
 
     def draw_clips(
         self, n: int, length: int, skip: int, random: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Windows of ``length`` frames, every ``skip``-th: (n, length, 3, size, size).
+    ) -> tuple[Tensor, Tensor]:
+        """Windows of ``length`` frames, every ``skip``-th, (n, length, 3, size, size), and their
+        actions (n,).
 
         A clip that is too short for the window plays back and forth. Clips in another look are
         left out: contents from the prior do not have it.
@@ -125,15 +127,12 @@ class FrameSampler:
         rows = []
         for clip, (pick,) in zip(clips, picks, strict=True):
             room = max(0, self.lengths[clip] - 1 - (length - 1) * skip)
-            first = int(pick * (room + 1))
-            last = self.lengths[clip] - 1
-            for k in range(length):
-                at = (first + k * skip) % max(1, 2 * last)
-                rows.append(self.starts[clip] + (at if at <= last else 2 * last - at))
+            steps = int(pick * (room + 1)) + skip * torch.arange(length)
+            rows.append(self.starts[clip] + back_and_forth(steps, self.lengths[clip]))
         group, action = moved(self.labels[clips].t().contiguous(), self.device)
         flipped = self.mirrored[group].repeat_interleave(length)
-        frames = _images(self.bank[moved(torch.tensor(rows), self.device)], flipped)
-        return frames.unflatten(0, (n, length)), group, action
+        frames = _images(self.bank[moved(torch.cat(rows), self.device)], flipped)
+        return frames.unflatten(0, (n, length)), action
 
     def _pick(
         self, n: int, each: int, pairs: int, random: torch.Generator
@@ -147,7 +146,13 @@ class FrameSampler:
         return clips, rest
 
 
+def back_and_forth(steps: Tensor, length: int) -> Tensor:
+    """Where a clip of ``length`` frames is after ``steps`` from its start, turning at both ends."""
+    last = length - 1
+    at = steps % max(1, 2 * last)
+    return torch.where(at <= last, at, 2 * last - at)
+
+
 def _images(pixels: Tensor, flipped: Tensor) -> Tensor:
     """Bytes (n, h, w, 3) as images (n, 3, h, w) in [-1, 1], flipped where (n,) is true."""
-    images = flip_where((pixels.float() / 127.5 - 1.0).permute(0, 3, 1, 2), flipped)
-    return images.contiguous(memory_format=torch.channels_last)
+    return flip_where(from_pixels(pixels), flipped).contiguous(memory_format=torch.channels_last)

@@ -19,15 +19,16 @@ from torch import Tensor
 from .. import flow_checkpoint
 from ..errors import MocogenError, UsageError
 from ..flow_checkpoint import FlowSpec
+from ..generator import from_pixels
 from ..voxel_flow import VoxelFlow, sample
 from .config import FlowConfig
 from .data import Clip
 from .losses import charbonnier, total_variation
 from .optimisation import average_gradients, half_cosine, set_rate, update_average
-from .record import versions
+from .record import training_record
 from .sheets import grid
 from .stage import Context, Stage
-from .states import last_state
+from .states import hours_of, last_state
 
 NAME = "flow"
 
@@ -43,7 +44,7 @@ def trained_clips(context: Context) -> list[Clip]:
     absent = [name for name in held if name not in clips.people]
     if absent:
         raise UsageError(f"no group {absent[0]!r} to hold out: there are {', '.join(clips.people)}")
-    kept = [clip for clip in clips.clips if not clip.mirrored and clip.group not in held]
+    kept = [clip for clip in clips.filmed if clip.group not in held]
     if not kept:
         raise MocogenError("all clips are held out: leave some groups to train on")
     return kept
@@ -80,8 +81,7 @@ class FlowStage(Stage):
             triplets.append(triplet)
             times.append(time)
         frames = torch.from_numpy(np.stack(triplets)).to(self.context.device)
-        images = (frames.float() / 127.5 - 1.0).permute(1, 0, 4, 2, 3)
-        first, hidden, second = images.unbind(0)
+        first, hidden, second = from_pixels(frames).unbind(1)
         return first, hidden, second, torch.tensor(times, device=self.context.device)
 
     def _candidate(self, random: torch.Generator) -> tuple[float, np.ndarray, float]:
@@ -157,22 +157,16 @@ def write_flow_checkpoint(context: Context) -> Path | None:
     config, clips = context.config, trained_clips(context)
     network = VoxelFlow(config.flow.width)
     network.load_state_dict(state["modules"]["average"])
+    hours = {NAME: hours_of(state)}
     spec = FlowSpec(
         width=config.flow.width,
         name=config.flow.name,
-        data=config.data.name or "clips of one's own",
+        data=config.data.stated_name,
         license=config.data.license,
         training={
-            "recipe": config.recipe,
-            "config": config.to_dict(),
-            "seed": config.run.seed,
-            "hours": {NAME: round(state["elapsed"] / 3600, 3)},
+            **training_record(config, hours, clips),
             "steps": state["step"],
-            "clips": len(clips),
             "held_out": list(config.flow.hold_out),
-            "data_sha256": context.clips.digest(),
-            "files": {clip.path: clip.sha256[:16] for clip in clips},
-            "versions": versions(),
         },
     )
     flow_checkpoint.save(context.checkpoint, spec, network)

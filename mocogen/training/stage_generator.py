@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..generator import Generator
 from .augment import discriminator_view, encoder_view, flip_where, jitter, view_draws
 from .config import GeneratorConfig
 from .content import ContentRegions, mapped
@@ -40,7 +39,7 @@ from .losses import (
     weighted_l1,
     weighted_l2,
 )
-from .networks import Classifier, FrameDiscriminator, MotionEncoder
+from .networks import Classifier, FrameDiscriminator, MotionEncoder, image_generator
 from .optimisation import adam, average_gradients, half_cosine, ramp, set_rate, update_average
 from .sampling import FrameSampler
 from .sheets import grid
@@ -73,8 +72,8 @@ class Swapped:
 class GeneratorStage(Stage):
     """Generator, encoder, discriminator and two classifiers, trained together.
 
-    Members that later stages read from the saved state: ``generator_average``,
-    ``encoder_average``, ``action_average`` (a linear action classifier on the code).
+    Later stages and the checkpoint read ``generator_average`` and ``encoder_average`` from the
+    saved state; the rest is for going on.
     """
 
     name = "generator"
@@ -92,12 +91,12 @@ class GeneratorStage(Stage):
         self.sampler = FrameSampler(clips, device)
         actions, people = max(1, len(clips.actions)), len(clips.people)
         with context.initialising(self.name):
-            generator = Generator(model.content + model.motion, 0, model.width, model.image_size)
+            generator = image_generator(model)
             encoder = MotionEncoder(model.motion, values.encoder_width)
             action = Classifier(model.motion, actions)
             identity = Classifier(model.motion, people, hidden=64)
             discriminator = FrameDiscriminator(
-                values.discriminator_size, values.discriminator_width, self.sampler.seen.cpu()
+                values.discriminator_size, values.discriminator_width, self.sampler.seen
             )
         channels_last: Any = {"memory_format": torch.channels_last}
         self.generator = generator.to(device, **channels_last)

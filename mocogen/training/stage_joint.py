@@ -16,13 +16,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from ..generator import Generator
-from ..motion import MotionNetwork
 from .config import JointConfig
 from .content import mapped
 from .cuda_graphs import moved
 from .losses import hinge_discriminator, log_discriminator, log_generator
-from .networks import ImageDiscriminator, VideoDiscriminator
+from .networks import ImageDiscriminator, VideoDiscriminator, image_generator, motion_network
 from .optimisation import average_gradients, linear_decay, set_rate, update_average
 from .sampling import FrameSampler
 from .sheets import grid
@@ -47,8 +45,8 @@ class JointStage(Stage):
         self.actions = len(clips.actions)
         self.sampler = FrameSampler(clips, device)
         with context.initialising(self.name):
-            generator = Generator(model.content + model.motion, 0, model.width, model.image_size)
-            motion = MotionNetwork(model.noise, model.hidden, model.motion, self.actions)
+            generator = image_generator(model)
+            motion = motion_network(model, self.actions)
             images = ImageDiscriminator(values.discriminator_width, values.spectral)
             video = VideoDiscriminator(values.discriminator_width, values.spectral, self.actions)
         earlier = separate_networks(context)
@@ -94,7 +92,7 @@ class JointStage(Stage):
         set_rate(self.optimisers["generator"], values.learning_rate * factor)
         set_rate(self.optimisers["discriminators"], values.discriminator_rate * factor)
         n, frames = self.local_batch, values.frames
-        real, _, action = self.sampler.draw_clips(n, frames, values.skip, self.random)
+        real, action = self.sampler.draw_clips(n, frames, values.skip, self.random)
         losses: dict[str, Tensor] = {}
         with fabric.autocast():
             category = None

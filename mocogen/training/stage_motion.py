@@ -21,15 +21,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import MocogenError
-from ..generator import Generator
+from ..generator import from_pixels
 from ..motion import MotionNetwork
 from .augment import encoder_view
 from .config import MotionConfig
 from .content import ContentRegions, content_mapping, mapped
 from .cuda_graphs import moved
 from .losses import gaussian_kl, hinge_discriminator
-from .networks import MotionEncoder, TrajectoryCritic
+from .networks import MotionEncoder, TrajectoryCritic, image_generator, motion_network
 from .optimisation import average_gradients, linear_decay, set_rate, update_average
+from .sampling import back_and_forth
 from .sheets import grid
 from .stage import Context, Stage
 from .states import config_of, fingerprint, last_state, norms_frozen, read_state, state_path
@@ -95,11 +96,9 @@ def encode_clips(context: Context, encoder: MotionEncoder) -> Trajectories:
     clips, values = context.clips, context.config.motion
     encoder = encoder.to(context.device)
     paths, actions = [], []
-    for clip in clips.clips:
-        if clip.mirrored:
-            continue
+    for clip in clips.filmed:
         frames = torch.from_numpy(clips.frames[clip.start : clip.start + clip.length])
-        images = (frames.to(context.device).float() / 127.5 - 1.0).permute(0, 3, 1, 2)
+        images = from_pixels(frames.to(context.device))
         upright = torch.zeros(len(images), dtype=torch.bool, device=context.device)
         path = encoder(encoder_view(images, upright)).float().cpu()
         if clip.action in values.endless:
@@ -183,7 +182,7 @@ class MotionStage(Stage):
         self.trajectories = encode_clips(context, self.encoder)
         self.basis = self.trajectories.encoder
         with context.initialising(self.name):
-            motion = MotionNetwork(model.noise, model.hidden, model.motion, len(clips.actions))
+            motion = motion_network(model, len(clips.actions))
             posterior = NoisePosterior(model.motion, model.noise, self.actions, 96)
             critic = TrajectoryCritic(model.motion, self.actions, self.values.critic_width)
         # The paths are whitened already: batch norm must not change them, so it stays in eval
@@ -231,12 +230,7 @@ class MotionStage(Stage):
             loop = bool(named) and named[action] in self.values.endless
             room = len(path) if loop else max(1, len(path) - length + 1)
             at = int(start_pick * room) + torch.arange(length)
-            if loop:
-                at = at % len(path)
-            else:
-                last = len(path) - 1
-                at = at % max(1, 2 * last)
-                at = torch.where(at <= last, at, 2 * last - at)
+            at = at % len(path) if loop else back_and_forth(at, len(path))
             windows.append(path[at])
             actions.append(action)
         device = self.context.device
@@ -326,7 +320,7 @@ class MotionStage(Stage):
         """Frames of each action from the generator and the averaged motion network."""
         state = read_state(state_path(self.context.folder, "generator"))
         model = self.context.config.model
-        generator = Generator(model.content + model.motion, 0, model.width, model.image_size)
+        generator = image_generator(model)
         generator.load_state_dict(state["modules"]["generator_average"])
         generator.to(self.context.device).train(not norms_frozen(state))
         motion = unwhitened(self.motion_average, self.trajectories).to(self.context.device)

@@ -86,6 +86,11 @@ def last_state(context: Context, stage: str) -> dict[str, Any] | None:
     return state
 
 
+def hours_of(state: Mapping[str, Any]) -> float:
+    """The hours that a stage had taken, over all its sessions."""
+    return round(float(state["elapsed"]) / 3600, 3)
+
+
 def norms_frozen(state: Mapping[str, Any]) -> bool:
     """Whether the generator in a state was trained on the batch statistics that it has."""
     # A state without the key was written before norms could be frozen.

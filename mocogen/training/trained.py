@@ -12,8 +12,9 @@ from ..generator import Generator
 from ..mapping import ContentMapping
 from ..motion import MotionNetwork
 from .content import content_mapping
+from .networks import image_generator, motion_network
 from .stage import Context
-from .states import config_of, fingerprint, last_state, norms_frozen, outdated
+from .states import config_of, fingerprint, hours_of, last_state, norms_frozen, outdated
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def _networks(
     mapping: ContentMapping | None, states: dict[str, dict[str, Any]],
 ) -> Networks:  # fmt: skip
     model = context.config.model
-    motion = MotionNetwork(model.noise, model.hidden, model.motion, len(context.clips.actions))
-    generator = Generator(model.content + model.motion, 0, model.width, model.image_size)
+    motion = motion_network(model, len(context.clips.actions))
+    generator = image_generator(model)
     motion.load_state_dict(motion_weights)
     generator.load_state_dict(generator_weights)
     return Networks(
@@ -109,5 +110,5 @@ def _networks(
         generator.eval().requires_grad_(False),
         mapping,
         norms_frozen(states["joint" if "joint" in states else "generator"]),
-        {name: round(state["elapsed"] / 3600, 3) for name, state in states.items()},
+        {name: hours_of(state) for name, state in states.items()},
     )
