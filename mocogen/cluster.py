@@ -8,6 +8,7 @@ own has died. Since a clip is its seed, neither the ranges nor the workers show 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 from collections import deque
@@ -116,6 +117,8 @@ class Cluster:
             )
         if workers is not None and workers < 1:
             raise UsageError(f"num-workers {workers}: ask for at least 1")
+        # Nobody is told of a batch; who wants Ray's report of its use, says so.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
         except ImportError:

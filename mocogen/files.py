@@ -37,6 +37,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def ffmpeg_name(path: Path) -> str:
+    """A file's name for FFmpeg, which takes what is ahead of a colon for a protocol."""
+    return f"file:{path}"
+
+
 def beside(target: Path, token: str) -> Path:
     """The temporary name of a file that is to become ``target``.
 
@@ -45,12 +50,17 @@ def beside(target: Path, token: str) -> Path:
     return target.with_name(f".{target.stem}.{token}{target.suffix}")
 
 
+def linked(target: Path) -> Path:
+    """What a link points to in the end, there or not; a path that is none, as it is."""
+    return target.resolve() if target.is_symlink() else target
+
+
 @contextmanager
 def atomic_path(target: Path, token: str | None = None) -> Iterator[Path]:
     """A path beside ``target`` to write to; it becomes ``target`` when the block ends well.
 
     A block that raises leaves an older ``target`` as it was, and nothing beside it. Missing
-    parent folders are made.
+    parent folders are made. Where ``target`` is a link, what it points to is written.
 
     Args:
         target: the file to appear.
@@ -60,13 +70,18 @@ def atomic_path(target: Path, token: str | None = None) -> Iterator[Path]:
 
     Raises:
         DiskFullError: there is no room left.
-        MocogenError: the folder cannot be made or written to.
+        MocogenError: the folder cannot be made or written to, or there is something else than a
+            file in the way.
     """
+    with write_errors(target):
+        target = linked(target)
     temporary = beside(target, token or secrets.token_hex(4))
     try:
         with write_errors(target):
             if target.is_dir():
                 raise MocogenError(f"cannot write {target}: it is a folder")
+            if target.exists() and not target.is_file():
+                raise MocogenError(f"cannot write {target}: it is a device or a pipe, no file")
             if target.parent.is_file():
                 raise MocogenError(f"cannot write {target}: {target.parent} is a file, no folder")
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import UsageError
 from .provenance import Record, record
 from .requests import STEERING, Request
 from .synthesis import Blueprint, Clip
@@ -43,27 +44,35 @@ def plan(model: Blueprint, requests: Iterable[Request], source: Record) -> Itera
     Raises:
         UsageError: a request makes no sense for this model or for the format of its file.
     """
-    spec = model.spec
     for asked in requests:
-        steering = {key: getattr(asked, key) for key in STEERING}
-        clip = model.clip(asked.seed, asked.frames, asked.action, asked.noise, **steering)
-        name = spec.actions[clip.action] if clip.action is not None else None
-        fields = {"seed": asked.seed, "index": asked.index, "checkpoint": spec.name}
-        fields |= {"content_seed": clip.content_seed, "motion_seed": clip.motion_seed}
-        path = filled(asked.out, {"action": name, **fields})
-        fps = asked.fps or spec.fps
-        options = {
-            "seed": asked.seed,
-            "frames": asked.frames,
-            "action": name,
-            "noise": clip.noise_mode,
-            "fps": fps,
-            "scale": asked.scale,
-            **asked.steering(),
-            "out": path.name,
-        }
-        made_by = record(source, model.sha256, options)
-        if writer := WRITERS.get(path.suffix.lower()):  # a pipe's name has no suffix
-            size = spec.image_size * asked.scale
-            writer.check(ClipFormat(clip.frames, size, size, fps, made_by))
-        yield Job(clip, asked.index, path, fps, asked.scale, made_by)
+        try:
+            job = _job(model, asked, source)
+        except UsageError as error:
+            raise asked.refused(error) from None
+        yield job
+
+
+def _job(model: Blueprint, asked: Request, source: Record) -> Job:
+    spec = model.spec
+    steering = {key: getattr(asked, key) for key in STEERING}
+    clip = model.clip(asked.seed, asked.frames, asked.action, asked.noise, **steering)
+    name = spec.actions[clip.action] if clip.action is not None else None
+    fields = {"seed": asked.seed, "index": asked.index, "checkpoint": spec.name}
+    fields |= {"content_seed": clip.content_seed, "motion_seed": clip.motion_seed}
+    path = filled(asked.out, {"action": name, **fields})
+    fps = asked.fps or spec.fps
+    options = {
+        "seed": asked.seed,
+        "frames": asked.frames,
+        "action": name,
+        "noise": clip.noise_mode,
+        "fps": fps,
+        "scale": asked.scale,
+        **asked.steering(),
+        "out": path.name,
+    }
+    made_by = record(source, model.sha256, options)
+    if writer := WRITERS.get(path.suffix.lower()):  # a pipe's name has no suffix
+        size = spec.image_size * asked.scale
+        writer.check(ClipFormat(clip.frames, size, size, fps, made_by))
+    return Job(clip, asked.index, path, fps, asked.scale, made_by)

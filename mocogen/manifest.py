@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -103,6 +103,7 @@ class Manifest:
         with self._cleanup, write_errors(store.shown(path)):
             # Without a buffer, in which a line would wait that a full disk has refused.
             local = self._cleanup.enter_context(store.growing(path))
+            self._new = not local.exists()
             self._file = self._cleanup.enter_context(local.open("a+b", buffering=0))
             lock(
                 self._file,
@@ -203,3 +204,6 @@ class Manifest:
     ) -> None:
         with self._cleanup:
             self._upload()
+            if self._new and not os.fstat(self._file.fileno()).st_size:
+                with suppress(OSError):  # not every system removes open files
+                    Path(self._file.name).unlink()

@@ -6,10 +6,10 @@ as fast in it (docs/speed.md).
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from . import onnx_models
@@ -17,6 +17,10 @@ from .backends import Floats, Pending, Tensors
 from .cpu_backend import CpuBackend
 from .processors import threads
 from .spec import ModelSpec
+
+# Read when it is imported: else it notes the machine in the home folder and calls its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 
 class OnnxBackend(CpuBackend):

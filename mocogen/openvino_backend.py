@@ -5,17 +5,22 @@ OpenVINO runs it as fast as torch and starts much sooner (docs/speed.md).
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
 
 from .backends import Floats, Pending, Tensors
 from .cpu_backend import CpuBackend
 from .processors import threads
 from .spec import ModelSpec
 from .weights import generator_layers
+
+# It goes without this package of its own, which notes the machine in the home folder and calls
+# its makers.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino as ov  # noqa: E402
+from openvino import opset13 as ops  # noqa: E402
 
 # Exact float32 on every processor: some would otherwise compute in bfloat16.
 _CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}

@@ -16,6 +16,7 @@ from typing import Any
 
 from . import __version__
 from .errors import MocogenError
+from .files import ffmpeg_name
 
 Record = dict[str, Any]
 
@@ -49,7 +50,7 @@ def command(made_by: Record) -> str:
     """The shell command that makes a record's clip again."""
     words = ["mocogen", str(made_by.get("subcommand", "sample"))]
     if clip := made_by.get("clip"):
-        words.append(str(clip))
+        words.append(f"./{clip}" if str(clip).startswith("-") else str(clip))
     # A smoothed clip's length follows from the clip that it was made of.
     skipped = (*_NO_OPTIONS, "frames") if "clip" in made_by else _NO_OPTIONS
     for key, value in made_by.items():
@@ -127,7 +128,7 @@ def _from_gif(path: Path) -> str | None:
 def _from_mp4(path: Path) -> str | None:
     import av
 
-    with av.open(str(path)) as container:
+    with av.open(ffmpeg_name(path)) as container:
         return container.metadata.get("comment")
 
 

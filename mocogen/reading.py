@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from . import provenance
 from .errors import MocogenError
+from .files import ffmpeg_name
 from .sources import rgb
 from .spec import FASTEST, SLOWEST
 from .video import WRITERS
@@ -116,7 +117,7 @@ def _damaged(path: Path) -> MocogenError:
 def _open_video(path: Path, record: provenance.Record | None) -> Reading:
     import av
 
-    with damage_told(path), av.open(str(path)) as container:
+    with damage_told(path), av.open(ffmpeg_name(path)) as container:
         if not container.streams.video:
             raise MocogenError(f"{path} has no picture in it")
         stream = container.streams.video[0]
@@ -134,7 +135,7 @@ def _video_frames(path: Path) -> Iterator[Frame]:
     import av
 
     count = hidden = 0
-    with damage_told(path), av.open(str(path)) as container:
+    with damage_told(path), av.open(ffmpeg_name(path)) as container:
         stream = container.streams.video[0]
         promised = stream.frames  # 0 where the format does not say
         for packet in container.demux(stream):

@@ -101,6 +101,7 @@ class Request:
         motion_seed: decides the movement, and the action where none is asked for, or None.
         speed: of time, 0.01 to 100; 0.5 is half as fast.
         loop: whether the end runs into the beginning.
+        line: its line in a file of requests, from 1, or None.
     """
 
     seed: int = 0
@@ -115,6 +116,7 @@ class Request:
     motion_seed: int | None = None
     speed: float = 1.0
     loop: bool = False
+    line: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes sense for no model.
@@ -146,6 +148,10 @@ class Request:
         object.__setattr__(self, "speed", float(self.speed))
         if self.fps is not None:
             object.__setattr__(self, "fps", float(self.fps))
+
+    def refused(self, error: UsageError) -> UsageError:
+        """The same error, which names the request's line where it has one."""
+        return UsageError(f"line {self.line} of the requests: {error}") if self.line else error
 
     def steering(self) -> dict[str, Any]:
         """The options of ``STEERING`` that differ from the values there."""
@@ -271,7 +277,7 @@ def from_lines(lines: Iterable[str], defaults: Request) -> Iterator[Request]:
             if line is None:
                 return
             if line.strip():
-                yield _from_line(line, replace(defaults, index=index))
+                yield _from_line(line, replace(defaults, index=index, line=number))
                 index += 1
         except UsageError as error:
             raise UsageError(f"line {number} of the requests: {error}") from None
@@ -292,7 +298,7 @@ def _from_line(line: str, defaults: Request) -> Request:
         raise UsageError(f"it is no JSON that can be read: {reason}") from None
     if not isinstance(values, dict):
         raise UsageError("it is no JSON object")
-    known = {f.name for f in fields(Request)} - {"index"}
+    known = {f.name for f in fields(Request)} - {"index", "line"}
     if strange := sorted(values.keys() - known):
         raise UsageError(f"unknown option {strange[0]!r}: use {', '.join(sorted(known))}")
     if "seed" not in values:

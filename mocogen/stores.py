@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .errors import MocogenError, UsageError
-from .files import NO_ROOM, atomic_path, beside, write_errors
+from .files import NO_ROOM, atomic_path, beside, linked, write_errors
 
 OBJECT_STORES = ("memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci")
 """The protocols whose uploads appear when they are complete; to all others, files are uploaded
@@ -102,7 +102,7 @@ class Disk:
         return atomic_path(path, token)
 
     def discard(self, path: Path, token: str) -> None:
-        beside(path, token).unlink(missing_ok=True)
+        beside(linked(path), token).unlink(missing_ok=True)
 
     @contextmanager
     def growing(self, path: Path) -> Iterator[Path]:
@@ -150,10 +150,15 @@ class UrlStore:
             ) from None
         except ImportError as error:
             raise MocogenError(f"{protocol}:// needs a package that is not here: {error}") from None
+        except Exception as error:  # libraries raise whatever they like
+            raise MocogenError(f"{protocol}:// cannot be used: {error}") from None
 
     def path_of(self, url: str) -> str:
         """The path in a URL of this protocol, which may have fields in braces."""
-        path = str(self._files._strip_protocol(url.rstrip("/")))
+        try:
+            path = str(self._files._strip_protocol(url.rstrip("/")))
+        except Exception as error:
+            raise MocogenError(f"{url} cannot be used: {error}") from None
         return f"{path}/" if url.endswith("/") else path
 
     def exists(self, path: Path) -> bool:
@@ -254,5 +259,7 @@ def open_store(out: str) -> tuple[Store, str]:
     protocol, mark, _ = out.partition("://")
     if not mark:
         return DISK, out
+    if not protocol:
+        raise UsageError(f"{out} names no protocol: use s3://, gs://, abfs:// or a folder")
     store = UrlStore(protocol)
     return store, store.path_of(out)

@@ -11,7 +11,7 @@ from typing import Any
 from .errors import UsageError
 from .requests import Request
 from .stores import DISK, Store
-from .video import writer_for
+from .video import WRITERS, writer_for
 
 TEMPLATE_FIELDS = ("seed", "index", "action", "checkpoint", "content_seed", "motion_seed")
 FOLDER_TEMPLATE = "{seed:06d}.gif"
@@ -29,17 +29,16 @@ FORMAT_ERRORS = (
 """What formatting a template may raise."""
 
 
-def check_template(out: str, count: int | None, store: Store = DISK) -> str:
+def check_template(out: str, store: Store = DISK) -> str:
     """Check the fields of an output path, and turn a folder into a template.
 
     Args:
         out: a file, a folder (it exists, or ends with a slash) or a template with fields of
             ``TEMPLATE_FIELDS`` in braces.
-        count: how many clips there will be; None when nobody knows yet.
         store: what the path is a path of.
 
     Raises:
-        UsageError: an unknown field or suffix, or several clips that would share a name.
+        UsageError: an unknown field or suffix.
     """
     if not out:
         raise UsageError("out is empty: give a file, a folder or a name with {seed} in it")
@@ -49,21 +48,44 @@ def check_template(out: str, count: int | None, store: Store = DISK) -> str:
         named = template_fields(out)
         if strangers := named - set(TEMPLATE_FIELDS):
             raise KeyError(*sorted(strangers))
-        large = NEIGHBOURS[0]
-        others = {"action": "a", "checkpoint": "c", "content_seed": large, "motion_seed": large}
-        two = {out.format(seed=n, index=n, **others) for n in NEIGHBOURS}
+        _neighbours(out)
     except FORMAT_ERRORS as error:
         known = ", ".join("{" + name + "}" for name in TEMPLATE_FIELDS)
         raise UsageError(f"cannot read the fields of out {out!r} ({error}): use {known}") from None
-    if count != 1 and not named & {"seed", "index"}:
+    if not Path(out).suffix:
         raise UsageError(
-            f"{count or 'all'} clips cannot all be {out}: give --out a folder with a slash at its "
-            "end, or a name with {seed} or {index} in it"
+            f"{out} has no suffix: end it in one of {', '.join(WRITERS)}, or a folder's name in "
+            "a slash"
         )
-    if count != 1 and len(two) == 1:
-        raise UsageError(f"the fields of out {out!r} do not tell two clips apart: use {{seed:06d}}")
     writer_for(Path(out))
     return out
+
+
+def check_apart(out: str, count: int | None) -> None:
+    """Refuse a path, checked, that several clips would share.
+
+    Args:
+        count: how many clips it is for; None when nobody knows yet.
+
+    Raises:
+        UsageError: says what tells them apart.
+    """
+    if count is not None and count < 2:
+        return
+    if not template_fields(out) & {"seed", "index"}:
+        raise UsageError(
+            f"{count or 'several'} clips cannot all be {out}: give --out a folder with a slash at "
+            "its end, or a name with {seed} or {index} in it"
+        )
+    if len(_neighbours(out)) == 1:
+        raise UsageError(f"the fields of out {out!r} do not tell two clips apart: use {{seed:06d}}")
+
+
+def _neighbours(out: str) -> set[str]:
+    """The names of two clips that differ in seed and index alone."""
+    large = NEIGHBOURS[0]
+    others = {"action": "a", "checkpoint": "c", "content_seed": large, "motion_seed": large}
+    return {out.format(seed=n, index=n, **others) for n in NEIGHBOURS}
 
 
 def _is_folder(out: str) -> bool:
@@ -92,9 +114,9 @@ def own_paths(requests: Iterable[Request], common: str, apart: bool) -> Iterator
                 raise UsageError(
                     "in archives, in pipes and at URLs, a request has no path of its own"
                 )
-            yield replace(asked, out=check_template(asked.out, 1))
+            yield replace(asked, out=check_template(asked.out))
         except UsageError as error:
-            raise UsageError(f"request {asked.index + 1}: {error}") from None
+            raise asked.refused(error) from None
 
 
 def template_fields(out: str) -> set[str]:

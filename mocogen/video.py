@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from . import provenance
 from .errors import MocogenError, UsageError
-from .files import atomic_path
+from .files import atomic_path, ffmpeg_name
 
 Frames = NDArray[np.uint8]
 
@@ -118,7 +118,7 @@ class Mp4Writer(ClipWriter):
         self._outbox: _Outbox | None = None
         if isinstance(target, Path):
             options = {"movflags": "faststart"}
-            self._container = av.open(str(target), "w", format="mp4", options=options)
+            self._container = av.open(ffmpeg_name(target), "w", format="mp4", options=options)
         else:
             # A pipe cannot be gone back in, so its index comes in fragments.
             self._outbox = _Outbox(target)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,3 +142,13 @@ def test_a_clip_and_its_batch_tell_of_sixteen_bits(
     capsys.readouterr()
     assert sample("--backend", "torch") == 2
     assert "precision bf16 instead of fp32" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_nothing_is_noted_in_the_home_folder(tiny: Path, tmp_path: Path, name: str) -> None:
+    """Where a runtime keeps what it would report to its makers."""
+    home = {key: str(tmp_path) for key in ("HOME", "USERPROFILE", "XDG_CACHE_HOME")}
+    code = "import mocogen, sys; mocogen.load(sys.argv[1], backend=sys.argv[2]).sample(2, 0)"
+    words = [sys.executable, "-c", code, str(tiny), name]
+    subprocess.run(words, env={**os.environ, **home}, check=True)
+    assert not list(tmp_path.iterdir())

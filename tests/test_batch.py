@@ -349,7 +349,7 @@ def test_fields_fill_their_part_of_a_path():
         "../jump.up/{a}/007.gif"
     )
     with pytest.raises(UsageError, match="a slash or a brace within braces"):
-        templates.check_template("{seed:/>2}.gif", 1)
+        templates.check_template("{seed:/>2}.gif")
 
 
 def test_a_reader_of_json_that_leaves_is_no_error_of_writing(tiny: Path, tmp_path: Path):
@@ -625,9 +625,9 @@ def test_the_frames_of_a_batch_are_those_of_its_requests(tmp_path: Path):
     path = tmp_path / "jobs"
     path.write_text('{"seed": 1, "frames": 300}\n{"seed": 2}\n{"seed": 3}\n')
     asked = Request(frames=48)
-    assert command._requests(None, str(path), None, 1, asked)[1:] == (3, 396)
-    assert command._requests(None, str(path), "1/3", 1, asked)[1:] == (1, 300)
-    assert command._requests(Seeds.parse("0-9"), None, None, 1, asked)[1:] == (10, 480)
+    assert command._requests(None, str(path), None, 1, asked, True)[1:] == (3, 396)
+    assert command._requests(None, str(path), "1/3", 1, asked, True)[1:] == (1, 300)
+    assert command._requests(Seeds.parse("0-9"), None, None, 1, asked, True)[1:] == (10, 480)
 
 
 def piped(tiny: Path, *words: str) -> bytes:
@@ -668,7 +668,7 @@ def test_a_reader_that_leaves_early_is_no_drama(tiny: Path):
         (("--seeds", "1", "--seed", "2"), "give one of"),
         (("--seeds", "1", "--count", "2"), "give one of"),
         (("--seeds-from", "nowhere.jsonl", "--out", "x/"), "cannot read --seeds-from"),
-        (("--seeds-from", "-", "--out", "one.gif"), "all clips cannot all be one.gif"),
+        (("--seeds-from", "-", "--out", "one.gif"), "several clips cannot all be one.gif"),
         (("--if-exists", "ask"), "overwrite, skip, error"),
         (("--engine", "spark"), "local, ray"),
         (("--num-workers", "2"), "add --engine ray"),
@@ -792,13 +792,22 @@ def test_the_clips_of_a_shard_are_told_when_it_is_there(tiny: Path, tmp_path: Pa
     ("lines", "said"),
     [
         (['{"seed": 1}', '{"seed": 1, "frames": 3}'], "clips 0 and 1 of the batch would both be"),
-        (['{"seed": 1, "out": "{foo}.gif"}', '{"seed": 2}'], "request 1: cannot read the fields"),
-        (['{"seed": 1}', '{"seed": 2, "out": "b.avi"}'], "request 2: b.avi has unknown suffix"),
+        (
+            ['{"seed": 1, "out": "{foo}.gif"}', '{"seed": 2}'],
+            "line 1 of the requests: cannot read",
+        ),
+        (
+            ['{"seed": 1}', '{"seed": 2, "out": "b.avi"}'],
+            "line 2 of the requests: b.avi has",
+        ),
         (
             ['{"seed": 1}', '{"seed": 2, "out": "s3://b/b.gif"}'],
-            "request 2: in archives, in pipes and at",
+            "line 2 of the requests: in archives, in pipes and at",
         ),
-        (['{"seed": 1}', '{"seed": 2, "action": "fly"}'], "unknown action 'fly'"),
+        (
+            ['{"seed": 1}', '{"seed": 2, "action": "fly"}'],
+            "line 2 of the requests: unknown",
+        ),
     ],
 )
 def test_requests_whose_clips_cannot_be_told_apart_or_written(
@@ -811,8 +820,8 @@ def test_requests_whose_clips_cannot_be_told_apart_or_written(
 
 
 def test_the_path_of_a_request_is_too_long():
-    asked = [Request(out="a" * 300 + ".gif")]
-    with pytest.raises(UsageError, match=r"request 1: out a+\.gif cannot be looked at: File name"):
+    asked = [Request(out="a" * 300 + ".gif", line=1)]
+    with pytest.raises(UsageError, match=r"line 1 of .*: out a+\.gif cannot be looked at: File"):
         list(templates.own_paths(asked, "{seed}.gif", apart=True))
 
 
@@ -820,7 +829,7 @@ def test_a_pipe_takes_no_paths_of_single_requests(run, tiny: Path):
     command = ("sample", "--checkpoint", tiny, "--frames", 2, "--seeds-from", "-")
     done = run(*command, "--out", "-", "--format", "rgb24", input='{"seed":1,"out":"{foo}.gif"}')
     assert done.returncode == 2
-    assert "request 1: in archives, in pipes and at URLs" in done.stderr
+    assert "line 1 of the requests: in archives, in pipes and at URLs" in done.stderr
 
 
 def test_clips_before_a_line_that_is_no_text_are_made(tiny: Path, tmp_path: Path):
@@ -899,8 +908,47 @@ def test_two_clips_of_one_seed_in_a_shard_cannot_be_told_apart_by_index(
 
 
 def test_archives_take_no_paths_of_single_requests():
-    with pytest.raises(UsageError, match="request 1: in archives, in pipes and at URLs"):
-        list(templates.own_paths([Request(out="a.gif")], "{seed}.gif", apart=False))
+    with pytest.raises(UsageError, match="line 3 of the requests: in archives, in pipes and"):
+        list(templates.own_paths([Request(out="a.gif", line=3)], "{seed}.gif", apart=False))
+
+
+def test_requests_that_all_have_names_of_their_own_need_none_in_common(
+    run, tiny: Path, tmp_path: Path
+):
+    lines = ['{"seed": 1, "out": "a.gif"}', "", '{"seed": 2, "out": "b.gif"}', '{"seed": 3}']
+    (tmp_path / "jobs").write_text("\n".join(lines))
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--seeds-from", "jobs")
+    assert run(*command, "--out", "rest.gif").returncode == 0
+    assert {path.name for path in tmp_path.glob("*.gif")} == {"a.gif", "b.gif", "rest.gif"}
+    (tmp_path / "jobs").write_text("\n".join([*lines, '{"seed": 4}']))
+    done = run(*command, "--out", "rest.gif")
+    assert done.returncode == 2
+    assert "2 clips cannot all be rest.gif" in done.stderr
+
+
+def test_a_refused_batch_leaves_no_manifest(run, tiny: Path, tmp_path: Path):
+    (tmp_path / "jobs").write_text('\n\n{"seed": 1}\n\n{"seed": 3, "action": "fly"}\n')
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--seeds-from", "jobs", "--out", "d/")
+    done = run(*command)
+    assert done.returncode == 2
+    assert "line 5 of the requests: unknown action 'fly'" in done.stderr
+    assert not list((tmp_path / "d").iterdir())
+    (tmp_path / "d" / "manifest.jsonl").touch()  # somebody's own
+    run(*command)
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["manifest.jsonl"]
+
+
+def test_a_seed_that_nobody_gave_is_told(run, tiny: Path, tmp_path: Path):
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--count", 2, "--out", "{index}.gif")
+    done = run(*command)
+    told = re.search(r"from seed (\d+) on: ", done.stderr)
+    assert told is not None
+    lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seed"] - int(told[1]) for line in lines] == [0, 1]
+    assert "from seed" not in run(*command, "--seed", told[1]).stderr
+    done = run(*command, "--shard-of", "1/2")
+    assert done.returncode == 2
+    assert "--shard-of needs a --seed" in done.stderr
 
 
 def test_a_file_of_requests_is_checked_before_the_first_clip(run, tiny: Path, tmp_path: Path):
@@ -914,7 +962,7 @@ def test_a_file_of_requests_is_checked_before_the_first_clip(run, tiny: Path, tm
 @pytest.mark.parametrize("out", ["{seed:{index}}.gif", "{content_seed:c}.gif", "{seed:c}.gif"])
 def test_formats_that_a_large_number_breaks(out: str):
     with pytest.raises(UsageError, match="cannot read the fields of out"):
-        templates.check_template(out, 1)
+        templates.check_template(out)
 
 
 def test_a_format_for_an_action_that_there_is_not():
@@ -930,8 +978,10 @@ def test_a_length_that_no_number_holds(loop: bool):
 
 @pytest.mark.parametrize("out", ["{seed:e}.gif", "{action}.gif", "{index!r:.1}.gif"])
 def test_names_that_do_not_tell_clips_apart(out: str):
+    assert templates.check_template(out) == out
+    templates.check_apart(out, 1)
     with pytest.raises(UsageError):
-        templates.check_template(out, 2)
+        templates.check_apart(out, 2)
 
 
 @pytest.mark.parametrize(

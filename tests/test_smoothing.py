@@ -119,7 +119,7 @@ def test_the_command(run: Run, tmp_path: Path) -> None:
     assert reading.fps == 75
     made_by = provenance.read(tmp_path / "new" / "clip.mp4")
     assert provenance.command(made_by) == (
-        "mocogen smooth clip.png --checkpoint smooth --factor 3 --fps 75 --out new/clip.mp4"
+        "mocogen smooth clip.png --checkpoint smooth --factor 3 --fps 75 --out clip.mp4"
     )
 
 

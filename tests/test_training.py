@@ -286,6 +286,27 @@ def test_a_loss_is_the_mean_of_the_steps_that_have_it(
     assert mean["discriminator"] == pytest.approx(sum(single) / len(single), abs=1e-4)
 
 
+def test_a_resumed_run_that_is_not_there_is_told(clip_folder: Path, tmp_path: Path) -> None:
+    notes = Notes()
+    config = tiny("run.stages=generator", "generator.steps=2")
+    train(clip_folder, tmp_path / "a", config, "cpu", resume=True, reporter=notes)
+    assert any("holds no state to go on from" in text for text in notes.texts)
+    notes = Notes()
+    train(clip_folder, tmp_path / "a", config, "cpu", resume=True, reporter=notes)
+    assert not any("holds no state to go on from" in text for text in notes.texts)
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_timed(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mocogen.training.run.make_fabric", lambda *_: pytest.fail("too early"))
+    with pytest.raises(UsageError, match="no folder"):
+        train(tmp_path / "nowhere", tmp_path / "a", tiny(), "cpu")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is a file: give a folder for the run"):
+        train(clip_folder, tmp_path / "file", tiny(), "cpu")
+
+
 def test_stages_of_a_resumed_run_hold_for_one_call(run: Path, clip_folder: Path) -> None:
     before = (run / "config.toml").read_text()
     assert len(load_config(str(run / "config.toml")).run.stages) == 3

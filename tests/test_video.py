@@ -2,6 +2,7 @@
 
 import gc
 import io
+import os
 import re
 import subprocess
 from fractions import Fraction
@@ -17,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import mocogen
 from mocogen import MocogenError, UsageError, provenance
+from mocogen.reading import open_frames
 from mocogen.video import WRITERS, ClipFormat, GifWriter, open_clip, pipe_writer
 
 RECORD = {"mocogen": "1", "checkpoint": "naïve & <odd>", "seed": 7, "note": "x" * 700}
@@ -199,6 +201,38 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(frames: np.ndarray, tmp_
         raise KeyboardInterrupt
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_name_with_a_colon_is_a_name(
+    suffix: str, frames: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """FFmpeg takes what is ahead of one for a protocol."""
+    monkeypatch.chdir(tmp_path)
+    path = write(Path(f"T12:30{suffix}"), frames)
+    read = np.stack(list(open_frames(path).frames))
+    assert read.shape == frames.shape
+    if suffix != ".npy":
+        assert provenance.read(path) == RECORD
+
+
+def test_what_a_link_points_to_is_written(frames: np.ndarray, tmp_path: Path):
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.gif"
+    link.symlink_to("real/clip.gif")
+    for count in (10, 20):  # there, or not yet
+        write(link, frames[:count])
+        assert link.is_symlink()
+        assert len(list(open_frames(tmp_path / "real" / "clip.gif").frames)) == count
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["clip.gif"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_not_replaced(frames: np.ndarray, tmp_path: Path):
+    os.mkfifo(tmp_path / "clip.gif")
+    with pytest.raises(MocogenError, match="is a device or a pipe, no file"):
+        write(tmp_path / "clip.gif", frames)
+    assert (tmp_path / "clip.gif").is_fifo()
 
 
 @pytest.mark.parametrize("suffix", WRITERS)

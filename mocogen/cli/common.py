@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -47,7 +48,21 @@ Backend = Annotated[
     ),
 ]
 Precision = Annotated[str, typer.Option(help="fp32; fp16 or bf16 on a CUDA GPU.")]
-Out = Annotated[Path, typer.Option(help="The file: .mp4 .gif .webp .png (filmstrip) .npy.")]
+
+
+def on_disk(out: Path | None) -> Path | None:
+    """Refuse a URL where a path is wanted: it would become a folder with a colon in its name."""
+    if out is not None and len(out.parts) > 1 and re.fullmatch(r"[A-Za-z][\w+.-]+:", out.parts[0]):
+        raise UsageError(
+            f"--out {out}: this command writes to a disk, and `mocogen sample` alone to a URL"
+        )
+    return out
+
+
+Out = Annotated[
+    Path,
+    typer.Option(help="The file: .mp4 .gif .webp .png (filmstrip) .npy.", callback=on_disk),
+]
 Frames = Annotated[int, typer.Option(help="Length of a clip in frames.")]
 Fps = Annotated[float | None, typer.Option(help="Frames a second. \\[default: the checkpoint's]")]
 Scale = Annotated[int, typer.Option(help="Enlarge every pixel this many times.")]
@@ -68,6 +83,19 @@ def say(text: str) -> None:
 def watched(quiet: bool) -> bool:
     """Whether somebody looks at a terminal who would like to see a bar."""
     return not quiet and sys.stderr.isatty()
+
+
+def tell_if_slower(file: object, real: float, asked: float) -> None:
+    """Say so where a format cannot play as fast as was asked for.
+
+    Args:
+        real, asked: frames a second.
+    """
+    if real < 0.9 * asked:
+        say(
+            f"{file} plays slower than asked for: its format cannot show {asked:.4g} frames/s; "
+            "an .mp4 can"
+        )
 
 
 def clips_bar(verb: str, clips: int, quiet: bool) -> AbstractContextManager[Callable[[], None]]:
@@ -170,3 +198,4 @@ def write_mosaic(
             f"{out}: {clips} of {form.frames} frames, {form.width}x{form.height}, "
             f"{form.fps:.4g} frames/s"
         )
+        tell_if_slower(out, form.fps, fps)

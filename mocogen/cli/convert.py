@@ -16,7 +16,9 @@ from . import common
 
 def convert(
     generator: Annotated[Path, typer.Option(help="The image generator, as a state dict.")],
-    out: Annotated[Path, typer.Option(help="The checkpoint to write (.safetensors).")],
+    out: Annotated[
+        Path, typer.Option(help="The checkpoint to write (.safetensors).", callback=common.on_disk)
+    ],
     motion: common.Motion = None,
     name: Annotated[str | None, typer.Option(help="A name for it. \\[default: the file's]")] = None,
     quiet: common.Quiet = False,

@@ -19,7 +19,10 @@ def options() -> None:
 
 @dataset.command()
 def shapes(
-    out: Annotated[Path, typer.Option(help="The folder to write: OUT/ACTION/NUMBER.png.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="The folder to write: OUT/ACTION/NUMBER.png.", callback=common.on_disk),
+    ],
     clips: Annotated[int, typer.Option(help="How many clips.")] = 4000,
     frames: Annotated[int, typer.Option(help="Length of a clip in frames.")] = 16,
     seed: Annotated[int, typer.Option(help="The same seed makes the same clips.")] = 0,

@@ -20,7 +20,8 @@ def export(
         Path | None,
         typer.Option(
             help="Where to write: with model.onnx, model-motion.onnx and model-generator.onnx. "
-            "\\[default: the checkpoint's name]"
+            "\\[default: the checkpoint's name]",
+            callback=common.on_disk,
         ),
     ] = None,
     quiet: common.Quiet = False,

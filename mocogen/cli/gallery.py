@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def gallery(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of clips, at any depth.")],
-    out: Annotated[Path, typer.Option(help="The page to write (.html).")] = Path("gallery.html"),
+    out: Annotated[
+        Path, typer.Option(help="The page to write (.html).", callback=common.on_disk)
+    ] = Path("gallery.html"),
     title: Annotated[str | None, typer.Option(help="Its heading. \\[default: the folder]")] = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,

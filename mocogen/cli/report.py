@@ -25,13 +25,23 @@ class Report:
         frames: how many frames they have in all, or None.
         as_json: whether a finished clip is told as JSON.
         quiet: whether errors alone are told.
+        drawn: the first seed, where nobody gave one.
     """
 
-    def __init__(self, total: int | None, frames: int | None, as_json: bool, quiet: bool) -> None:
+    def __init__(
+        self,
+        total: int | None,
+        frames: int | None,
+        as_json: bool,
+        quiet: bool,
+        drawn: int | None = None,
+    ) -> None:
         self.total = total
         self.frames = frames
         self.as_json = as_json
         self.quiet = quiet
+        self.drawn = drawn
+        self._slower_told = False
         self.done = self.kept = self.failed = self.made = self.kept_frames = 0
         self._started = self._told = perf_counter()
 
@@ -51,6 +61,10 @@ class Report:
             print(json.dumps(_fields(outcome, _shown(outcome, sink))), flush=True)
         elif self.total == 1 and not self.quiet:
             common.say(_line(outcome, _shown(outcome, sink)))
+        if not self.quiet and not self._slower_told:
+            asked = outcome.job.fps
+            self._slower_told = outcome.fps < asked
+            common.tell_if_slower(_shown(outcome, sink), outcome.fps, asked)
 
     @contextmanager
     def progress(self) -> Iterator[Any]:
@@ -96,6 +110,8 @@ class Report:
         if self.quiet or (self.total == 1 and not self.kept):
             return
         line = self._rates()
+        if self.drawn is not None:
+            line += f", from seed {self.drawn} on"
         if self.kept:
             line += f"; {self.kept} were there"
         if self.failed:

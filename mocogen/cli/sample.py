@@ -83,8 +83,9 @@ def sample(
     seeds_from: Annotated[
         str | None,
         typer.Option(
-            help="A file, or - for standard input: one JSON object a line with a seed and any "
-            "of frames, action, fps, scale, noise, out, content_seed, motion_seed, speed, loop.",
+            help="A file, or - for standard input (eight clips at a time): one JSON object a line "
+            "with a seed and any of frames, action, fps, scale, noise, out, content_seed, "
+            "motion_seed, speed, loop.",
             rich_help_panel=BATCH,
         ),
     ] = None,
@@ -154,6 +155,9 @@ def sample(
         raise UsageError(f"--if-exists {if_exists}: use one of {', '.join(IF_EXISTS)}")
     both = None if content_seed is None else motion_seed
     wanted = _wanted(seed, count, seeds, seeds_from, both)
+    told = any(option is not None for option in (seed, seeds, seeds_from, both))
+    if shard_of is not None and not told:
+        raise UsageError("--shard-of needs a --seed: each part would begin at a random one")
     piped = out == "-"
     container = form or "mp4"
     if engine not in ENGINES:
@@ -179,10 +183,10 @@ def sample(
             )
         from ..templates import check_template
 
-        where = check_template(where, len(wanted) if wanted else None, store)
+        where = check_template(where, store)
         defaults = replace(defaults, out=where)
     unit = shard_size if shards else 1
-    requests, total, length = _requests(wanted, seeds_from, shard_of, unit, defaults)
+    requests, total, length = _requests(wanted, seeds_from, shard_of, unit, defaults, piped)
 
     from .. import batch
     from ..batch import distinct, remaining
@@ -192,7 +196,8 @@ def sample(
     from .report import Report
 
     named = (checkpoint, generator, motion, device, backend, precision)
-    show = Report(total, length, as_json, quiet)
+    drawn = None if told or wanted is None else wanted.runs[0][0]
+    show = Report(total, length, as_json, quiet, drawn)
     with ExitStack() as stack:
         model: Blueprint
         render: Render
@@ -313,11 +318,17 @@ def _requests(
     shard_of: str | None,
     unit: int,
     defaults: Request,
+    piped: bool,
 ) -> tuple[Iterable[Request], int | None, int | None]:
     """The requests of this process, how many, and of how many frames, where that can be known.
 
     Parts are cut between units of ``unit`` requests, so that no shard belongs to two.
+
+    Raises:
+        UsageError: the requests cannot be read, or clips that are no ``piped`` ones would share
+            a name.
     """
+    from ..templates import check_apart
 
     def part(count: int) -> range:
         if not shard_of:
@@ -326,6 +337,8 @@ def _requests(
         return range(units.start * unit, min(units.stop * unit, count))
 
     if wanted is not None:
+        if not piped:
+            check_apart(defaults.out, len(wanted))
         mine = part(len(wanted))
         numbered = zip(mine, wanted.part(mine), strict=True)
         return (
@@ -336,6 +349,8 @@ def _requests(
     if seeds_from == "-":
         if shard_of:
             raise UsageError("--shard-of needs requests that can be counted: use a file")
+        if not piped:
+            check_apart(defaults.out, None)
         return from_lines(_decoded(sys.stdin.buffer), defaults), None, None
     try:
         lines = Path(seeds_from or "").read_bytes().splitlines()
@@ -343,6 +358,8 @@ def _requests(
         raise UsageError(f"cannot read --seeds-from {seeds_from}: {error}") from None
     # A file is checked as a whole before the first clip is made.
     asked = list(from_lines(_decoded(lines), defaults))
+    if not piped:
+        check_apart(defaults.out, sum(request.out == defaults.out for request in asked))
     mine = part(len(asked))
     asked = asked[mine.start : mine.stop]
     return asked, len(asked), sum(request.frames for request in asked)

@@ -21,7 +21,11 @@ def smooth(
         typer.Argument(help="A video, animation, filmstrip, .npy, or a folder of images."),
     ],
     out: Annotated[
-        Path, typer.Option(help="The file to write (.gif .mp4 .webp .png = filmstrip .npy).")
+        Path,
+        typer.Option(
+            help="The file to write (.gif .mp4 .webp .png = filmstrip .npy).",
+            callback=common.on_disk,
+        ),
     ],
     factor: Annotated[int, typer.Option(help="How many times as many frames: 2 to 32.")] = 2,
     slow: Annotated[
@@ -74,7 +78,7 @@ def smooth(
         "factor": factor,
         "fps": rate,
         "frames": frames,
-        "out": str(out),
+        "out": out.name,
         "source": source.record,
     }
     made_by = provenance.record({"checkpoint": checkpoint}, sha256(path), options)
@@ -87,11 +91,7 @@ def smooth(
             f"{out}: {frames} frames from {source.frames}, {source.width}x{source.height}, "
             f"{real:.4g} frames/s, {frames / real:.3g} s (was {source.frames / source.fps:.3g} s)"
         )
-        if real < 0.9 * rate:
-            common.say(
-                f"{out} plays slower than asked for: its format cannot show {rate:.4g} frames/s; "
-                "an .mp4 can"
-            )
+        common.tell_if_slower(out, real, rate)
     if as_json:
         shown = {"file": str(out), "width": source.width, "height": source.height, "fps": real}
         print(json.dumps({**made_by, **shown}))

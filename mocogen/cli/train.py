@@ -98,7 +98,7 @@ def _text(losses: Mapping[str, float], most: int = 20) -> str:
 
 def train(
     data: Annotated[Path, typer.Argument(help="A folder of clips; sub-folders are actions.")],
-    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.", callback=common.on_disk)],
     recipe: Annotated[
         str | None,
         typer.Option(help="split, mocogan, voxel-flow, or a TOML file. \\[default: split]"),

@@ -68,6 +68,8 @@ def train(
         KeyboardInterrupt: interrupted; the state was saved.
     """
     tell = reporter or Silent()
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: give a folder for the run")
     if resume:
         config = _same_precision(config, out)
     elif begun := [stage for stage in STAGES if state_path(out, stage).exists()]:
@@ -76,14 +78,17 @@ def train(
             "give another folder"
         )
     _require_both(config.run.stages, out)
+    # What cannot be done is refused before two precisions are timed.
+    clips = clips_of(data, config)
+    _require_possible(config, clips)
     fabric = make_fabric(config, device, tell)
     leads = fabric.global_rank == 0
     if not leads:
         tell = Silent()
-    clips = clips_of(data, config)
+    if resume and not any(state_path(out, stage).exists() for stage in STAGES):
+        tell.note(f"{out} holds no state to go on from: the run begins at its beginning")
     for line in clips.skipped:
         tell.note(f"skipped {line}")
-    _require_possible(config, clips)
     files = clips.listing()
     tell.note(
         f"{len(files)} clips used, {len(clips.skipped)} skipped; {len(clips.frames)} frames, "
