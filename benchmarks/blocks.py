@@ -2,7 +2,7 @@
 
     python -m benchmarks.blocks [--checkpoint weizmann] [--device cpu] [--backend auto]
 
-Three questions about the blocks of one fixed shape in ``mocogen.synthesis``: the time a
+Three questions about the blocks of one fixed shape of a backend (``mocogen.backends``): the time a
 frame at several block sizes, in turn within one run; whether a frame's bits depend on its
 place in a block or on the padding beside it; and what padding costs a short clip.
 """

@@ -1,6 +1,6 @@
 """How a checkpoint's clips compare with the real ones.
 
-    python -m benchmarks.quality --checkpoint weizmann --data ../shared/data/weizmann
+    python -m benchmarks.quality --checkpoint weizmann --data CLIPS
 
 All seeds are consecutive from 0, and none is left out. What is measured:
 

@@ -136,6 +136,16 @@ def test_the_page_is_self_contained_and_safe(tmp_path: Path):
     assert text.count("</script>") == 3
 
 
+@pytest.mark.parametrize("seed", ["0; echo pwned #", -1, 2**63, 1.5, True, [1]])
+def test_what_is_no_seed_gets_into_no_command(tmp_path: Path, seed: Any):
+    """People copy the page's commands, and a record is whatever a stranger wrote."""
+    path, made_by = tmp_path / "x.mp4", {**record(1, "wave", "weizmann"), "seed": seed}
+    with open_clip(path, ClipFormat(6, 32, 32, 20.0, made_by)) as writer:
+        writer.write(frames(1))
+    gallery.write(tmp_path / "page.html", "t", entries(tmp_path), lambda: None)
+    assert data_of(tmp_path / "page.html")[0]["seed"] is None
+
+
 def test_the_command_line_names_what_it_leaves_out(run, folder: Path, tmp_path: Path):
     done = run("gallery", folder, "--out", "page.html", "--json")
     assert done.returncode == 0, done.stderr

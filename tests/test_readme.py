@@ -43,3 +43,17 @@ def test_the_map_of_the_code_names_what_is_there():
     assert len(named) > 8
     missing = [path for path in named if not (ROOT / path).exists()]
     assert not missing
+
+
+def test_every_module_is_in_the_map():
+    text = (ROOT / "docs" / "code.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"[\w.]+\.py|[\w/]+/(?=`)", text))
+    assert len(named) > 60
+    package = ROOT / "mocogen"
+    inside = [path for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    folders = [path for path in inside if f"mocogen/{path.name}/" in named]
+    modules = set(package.rglob("*.py")) - {m for path in folders for m in path.rglob("*.py")}
+    missing = {path.name for path in modules} - named - {"__init__.py", "__main__.py"}
+    assert not missing
+    for path in re.findall(r"`(mocogen/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path

@@ -14,7 +14,6 @@ import typer
 
 from ..checkpoint import DEFAULT
 from ..errors import UsageError, printable_lines
-from ..spec import NOISE_MODES
 from . import complete
 
 if TYPE_CHECKING:
@@ -67,7 +66,11 @@ Frames = Annotated[int, typer.Option(help="Length of a clip in frames.")]
 Fps = Annotated[float | None, typer.Option(help="Frames a second. \\[default: the checkpoint's]")]
 Scale = Annotated[int, typer.Option(help="Enlarge every pixel this many times.")]
 Noise = Annotated[
-    str | None, typer.Option(help=f"{', '.join(NOISE_MODES)}. \\[default: the checkpoint's]")
+    str | None,
+    typer.Option(
+        help="What the motion network reads: per-frame (fresh noise), constant, feedback (its own "
+        "output). \\[default: the checkpoint's]"
+    ),
 ]
 Speed = Annotated[float, typer.Option(help="Of time: 0.5 is half as fast, with new poses between.")]
 Loop = Annotated[bool, typer.Option("--loop", help="Let the end run into the beginning.")]

@@ -46,7 +46,8 @@ def gallery(
             common.say(f"mocogen: left out: {found.why}")
 
     with common.clips_bar("reading", len(clips), quiet) as on_clip:
-        shown = pages.write(out, title or folder.resolve().name, readable(), on_clip)
+        heading = (title or "").strip() or folder.resolve().name or "Clips"
+        shown = pages.write(out, heading, readable(), on_clip)
     size = out.stat().st_size
     if as_json:
         left_out = [{"file": s.file, "why": s.why} for s in skipped]

@@ -83,9 +83,9 @@ def sample(
     seeds_from: Annotated[
         str | None,
         typer.Option(
-            help="A file, or - for standard input (eight clips at a time): one JSON object a line "
-            "with a seed and any of frames, action, fps, scale, noise, out, content_seed, "
-            "motion_seed, speed, loop.",
+            help="A file, or - for standard input (eight clips at a time on a CPU): one JSON "
+            "object a line with a seed and any of frames, action, fps, scale, noise, out, "
+            "content_seed, motion_seed, speed, loop.",
             rich_help_panel=BATCH,
         ),
     ] = None,

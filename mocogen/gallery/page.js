@@ -227,7 +227,9 @@
     // A favourite that is unmarked stays in sight until the choices are changed.
     if (byId("only-marked").checked && !marks.size) {
       byId("only-marked").checked = false;
-      arrange();
+      const held = document.activeElement;
+      arrange(); // moves the cards, and a card that is moved loses the focus
+      if (held && list.contains(held)) held.focus();
     }
   }
 

@@ -18,6 +18,7 @@ from .. import manifest, provenance
 from ..errors import MocogenError, UsageError
 from ..files import atomic_path, sha256
 from ..reading import SUFFIXES, open_frames
+from ..requests import MAX_SEED
 from ..video import mp4_bytes
 
 POSTER_QUALITY = 60
@@ -189,7 +190,8 @@ def _facts(entry: GalleryEntry) -> dict[str, Any]:
     seed, action = record.get("seed"), record.get("action")
     return {
         "file": entry.file,
-        "seed": None if seed is None else str(seed),
+        # A stranger's record may say anything; a seed goes into a command that people copy.
+        "seed": str(seed) if type(seed) is int and 0 <= seed <= MAX_SEED else None,
         "action": action if isinstance(action, str) else None,
         "options": provenance.command(options).removeprefix("mocogen sample").strip(),
         "poster": "data:image/webp;base64," + base64.b64encode(entry.poster).decode(),
