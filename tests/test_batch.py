@@ -113,6 +113,10 @@ def test_requests_from_lines():
         ('{"seed": 1, "colour": 2}', "unknown option 'colour': use action, content_seed, fps"),
         ('{"seed": 1, "out": "../up.gif"}', "leads out of this folder"),
         ('{"seed": 1, "out": "/etc/up.gif"}', "leads out of this folder"),
+        ('{"seed": 1, "out": "a/../../up.gif"}', "leads out of this folder"),
+        (r'{"seed": 1, "out": "a\\..\\..\\up.gif"}', "leads out of this folder"),
+        ('{"seed": 1, "scale": 0}', "scale 0: use a whole number from 1 to 32"),
+        ('{"seed": 1, "scale": 33}', "scale 33: use a whole number from 1 to 32"),
         ('{"seed": 1, "fps": "fast"}', "frames a second"),
         ('{"seed": 1, "fps": true}', "fps True: use a rate"),
         ('{"seed": 1, "out": null}', "out None: use the name of a file"),
@@ -285,6 +289,18 @@ def test_requests_that_were_changed_are_refused(run, tiny: Path, tmp_path: Path)
     assert "lists 1.gif with frames 2 instead of 3" in refused.stderr
 
 
+def test_requests_that_no_longer_name_a_content_are_refused(run, tiny: Path, tmp_path: Path):
+    """What a line of the manifest names, the request must, too."""
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--seeds-from", "jobs")
+    command += ("--out", "{seed}.gif")
+    (tmp_path / "jobs").write_text('{"seed": 1, "content_seed": 3}\n{"seed": 2}')
+    assert run(*command).returncode == 0
+    (tmp_path / "jobs").write_text('{"seed": 1}\n{"seed": 2}')
+    refused = run(*command)
+    assert refused.returncode == 2
+    assert "lists 1.gif with content_seed 3 instead of None" in refused.stderr
+
+
 def test_a_shard_of_other_clips_is_not_overwritten(run, tiny: Path, tmp_path: Path):
     command = ("sample", "--checkpoint", tiny, "--frames", 2, "--shards", "{shard}.tar")
     assert run(*command, "--count", 3, "--seed", 0).returncode == 0
@@ -310,6 +326,20 @@ def test_files_that_a_killed_run_did_not_come_to_list(
     again = run(*command)
     assert again.returncode == 0, again.stderr
     assert "3 were there" in again.stderr
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", [("--out", "{seed}.gif"), ("--shards", "{shard}.tar")])
+def test_other_clips_that_no_manifest_lists_are_not_taken_for_these(
+    run, tiny: Path, tmp_path: Path, place: tuple[str, str]
+):
+    command = ("sample", "--checkpoint", tiny, "--frames", 2, "--count", 2, "--seed", 0, *place)
+    assert run(*command, "--action", "hop").returncode == 0
+    (tmp_path / "manifest.jsonl").unlink()
+    before = contents(tmp_path)
+    refused = run(*command, "--action", "spin", "--if-exists", "error")
+    assert refused.returncode == 1
+    assert "exists: choose --if-exists" in refused.stderr
     assert contents(tmp_path) == before
 
 
@@ -737,6 +767,19 @@ def test_a_shard_with_a_part_of_its_lines_is_made_anew(run, tiny: Path, tmp_path
     assert contents(tmp_path) == before
     (tmp_path / "0.tar").write_bytes(before["0.tar"][:1024])
     assert "3 were there" in run(*command).stderr
+    assert contents(tmp_path) == before
+
+
+def test_a_shard_with_a_damaged_pixel_is_made_anew(run, tiny: Path, tmp_path: Path):
+    """It is as long as it was, and an archive still."""
+    command = ("sample", "--checkpoint", tiny, "--count", 4, "--frames", 3, "--seed", 0)
+    command += ("--shards", "{shard}.tar", "--shard-size", 2, "--format", "npy")
+    assert run(*command).returncode == 0
+    before = contents(tmp_path)
+    damaged = bytearray(before["0.tar"])
+    damaged[1000] ^= 1  # in the first clip, after its headers
+    (tmp_path / "0.tar").write_bytes(damaged)
+    assert "2 were there" in run(*command).stderr
     assert contents(tmp_path) == before
 
 

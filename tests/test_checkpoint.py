@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import mocogen
-from mocogen import MocogenError, checkpoint
+from mocogen import MocogenError, checkpoint, latents
 from mocogen.backend_choice import open_backend
 from mocogen.spec import FORMAT, ModelSpec
 
@@ -248,3 +249,10 @@ def test_categories_enter_the_generator_where_the_order_says_so():
     backend = open_backend("torch", "cpu", spec, checkpoint.tensors_of(motion, generator))
     model = mocogen.Model(spec, backend)
     assert model.sample(3, seed=1, action="b").shape == (3, 32, 32, 3)
+    (_, latent), *_ = model._latents([model.clip(1, 3, action="b")])
+    noise = torch.from_numpy(latents.noise(1, 0, 3, 3))[:, None]
+    with torch.no_grad():
+        codes = motion.eval()(noise)[:, 0]
+    assert np.array_equal(latent[:, :5], np.tile(latents.content(1, 5), (3, 1)))
+    assert latent[:, 5:7].tolist() == [[0, 1]] * 3
+    assert np.allclose(latent[:, 7:], codes, atol=1e-5)

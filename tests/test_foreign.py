@@ -118,6 +118,16 @@ def test_the_authors_own_layout(tmp_path: Path, categories: int, backend: str):
     assert np.allclose(got[-10:], first[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_action_of_the_authors_layout_is_its_category(tmp_path: Path, backend: str):
+    """It comes after the content; what their generator makes of it lies from -1 to 1."""
+    model = model_of(authors_module(tmp_path / "authors.pt", 6), None, backend)
+    assert model.spec.pixel_range == (-1.0, 1.0)
+    for k, one_hot in enumerate(np.eye(6)):
+        (_, latent), *_ = model._latents([model.clip(5, 4, action=str(k))])
+        assert np.array_equal(latent[:, 50:56], np.tile(one_hot, (4, 1)))
+
+
 def test_a_converted_pair_gives_the_same_clips(run, image: Path, data: Path, tmp_path: Path):
     weights = data / "course" / "LSTM-120000.model"
     done = run("convert", "--generator", image, "--motion", weights, "--out", "mine.safetensors")
@@ -215,3 +225,26 @@ def test_values_that_are_not_finite(tmp_path: Path, image: Path, data: Path):
 def test_a_generator_alone_is_not_enough(image: Path):
     with pytest.raises(UsageError, match="add --motion"):
         foreign.read_pair(image, None)
+
+
+def test_a_second_motion_network_is_refused(tmp_path: Path, image: Path):
+    both = authors_module(tmp_path / "authors.pt", 0)
+    with pytest.raises(UsageError, match="leave out --motion"):
+        foreign.read_pair(both, image)
+
+
+def test_values_of_a_motion_network_that_are_not_finite(tmp_path: Path):
+    path = authors_module(tmp_path / "authors.pt", 0)
+    state = torch.load(path, weights_only=True)
+    state["recurrent.bias_hh"][0] = float("inf")
+    torch.save(state, path)
+    with pytest.raises(MocogenError, match=r"\(motion network\).*not finite in gru\.bias_hh"):
+        foreign.read_pair(path, None)
+
+
+def test_the_hash_of_a_pair_tells_all_pairs_apart(tmp_path: Path):
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    a, b, c = (tmp_path / name for name in "abc")
+    pairs = [(a, None), (a, b), (a, c), (b, a), (b, c)]
+    assert len({foreign.pair_sha256(*pair) for pair in pairs}) == len(pairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -10,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
-from mocogen import gallery, provenance, reading
+from mocogen import checkpoint, files, gallery, provenance, reading
 from mocogen.errors import UsageError
 from mocogen.manifest import Manifest
-from mocogen.video import ClipFormat, Frames, mp4_bytes, open_clip
+from mocogen.video import ClipFormat, Frames, open_clip
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -86,12 +88,6 @@ def test_a_clip_is_read_back_as_it_was_written(tmp_path: Path, suffix: str):
     assert clip.plays_anywhere == (suffix == "mp4")
 
 
-def test_an_mp4_of_odd_size_is_made_even():
-    content = mp4_bytes(frames(2)[:, :31, :29], 20, {})
-    assert content[4:8] == b"ftyp"
-    assert len(content) > 500
-
-
 def test_clips_are_shown_and_broken_ones_named(folder: Path):
     found = entries(folder)
     shown = {e.file: e for e in found if isinstance(e, gallery.GalleryEntry)}
@@ -121,6 +117,39 @@ def test_the_manifest_tells_of_arrays_and_of_lost_clips(tmp_path: Path):
     assert "000004.npy is in the manifest" in lost.why
 
 
+def test_a_clip_plays_at_the_rate_that_it_or_the_manifest_says(tmp_path: Path):
+    add(tmp_path / "a.gif", 4, "wave")
+    np.save(tmp_path / "b.npy", frames(3))
+    with Manifest(tmp_path / "manifest.jsonl", {}) as manifest:
+        line = {"index": 0, "seed": 3, "fps": 12.5, "checkpoint": "f" * 64}
+        manifest.append(tmp_path / "b.npy", line, "0" * 64)
+    rates = {}
+    for entry in entries(tmp_path):
+        assert isinstance(entry, gallery.GalleryEntry)
+        with av.open(io.BytesIO(entry.video)) as container:
+            rates[entry.file] = container.streams.video[0].average_rate
+    assert rates == {"a.gif": 20, "b.npy": 12.5}
+
+
+def test_clips_that_are_being_written_are_left_out(tmp_path: Path):
+    add(tmp_path / "a.gif", 4, "wave")
+    (tmp_path / ".b.part.gif").write_text("half of a clip")
+    assert gallery.find(tmp_path) == [tmp_path / "a.gif"]
+
+
+def test_the_manifest_knows_a_shipped_checkpoint_by_its_hash(tmp_path: Path):
+    """What it lists within archives is no clip of the folder, and none that is lost."""
+    np.save(tmp_path / "a.npy", frames(3))
+    known = files.sha256(checkpoint.find("shapes"))
+    with Manifest(tmp_path / "manifest.jsonl", {}) as manifest:
+        for name in ("a.npy", "0.tar/000003.mp4"):
+            line = {"index": 0, "seed": 3, "checkpoint": known}
+            manifest.append(tmp_path / name, line, "0" * 64)
+    (entry,) = entries(tmp_path)
+    assert isinstance(entry, gallery.GalleryEntry)
+    assert entry.record == {"seed": 3, "checkpoint": "shapes"}
+
+
 def test_the_page_is_self_contained_and_safe(tmp_path: Path):
     add(tmp_path / "x.mp4", 2**60 + 1, "</script><b>")
     page = tmp_path / "page.html"
@@ -134,6 +163,14 @@ def test_the_page_is_self_contained_and_safe(tmp_path: Path):
     assert clip["action"] == "</script><b>"
     assert clip["seed"] == str(2**60 + 1), "a double would lose its last digit"
     assert text.count("</script>") == 3
+
+
+def test_a_clip_has_its_options_without_seed_and_name(tmp_path: Path):
+    """The page adds those of the clips that are marked."""
+    add(tmp_path / "x.mp4", 30, "bend")
+    gallery.write(tmp_path / "page.html", "t", entries(tmp_path), lambda: None)
+    (clip,) = data_of(tmp_path / "page.html")
+    assert clip["options"] == "--checkpoint weizmann --frames 6 --action bend --fps 20"
 
 
 @pytest.mark.parametrize("seed", ["0; echo pwned #", -1, 2**63, 1.5, True, [1]])

@@ -1,6 +1,7 @@
 """A clip is its seed: what may never change about the way from one to the other."""
 
 import hashlib
+from itertools import combinations
 
 import numpy as np
 
@@ -8,11 +9,16 @@ from mocogen import latents
 from mocogen.requests import MAX_SEED
 
 
+def digest(values: np.ndarray) -> str:
+    return hashlib.sha256(values.tobytes()).hexdigest()[:16]
+
+
 def test_the_same_seed_gives_the_same_bits_for_ever():
     """These hashes pin the step from a seed to its latents: a change breaks every seed."""
     content, noise = latents.content(7, 50), latents.noise(7, 0, 48, 10)
-    assert hashlib.sha256(content.tobytes()).hexdigest()[:16] == "acb73bb46db00245"
-    assert hashlib.sha256(noise.tobytes()).hexdigest()[:16] == "9a85e3744da6cea9"
+    assert digest(content) == "acb73bb46db00245"
+    assert digest(noise) == "9a85e3744da6cea9"
+    assert digest(latents.initial_state(7, 10)) == "5232461aac689b02"
     assert [latents.action(seed, 4) for seed in range(12)] == [0, 1, 3, 2, 1, 2, 3, 1, 3, 0, 0, 1]
 
 
@@ -22,10 +28,21 @@ def test_noise_of_any_frame_can_be_had_alone():
 
 
 def test_seeds_and_streams_are_independent():
-    many = np.stack([latents.content(seed, 50) for seed in range(2000)])
-    assert abs(np.corrcoef(many[:-1].ravel(), many[1:].ravel())[0, 1]) < 0.02
-    noise = np.stack([latents.noise(seed, 0, 5, 10).ravel() for seed in range(2000)])
-    assert abs(np.corrcoef(many.ravel(), noise.ravel())[0, 1]) < 0.02
+    def related(one: np.ndarray, other: np.ndarray) -> float:
+        return abs(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+    seeds = range(2000)
+    content = np.stack([latents.content(seed, 50) for seed in seeds])
+    noise = np.stack([latents.noise(seed, 0, 5, 10).ravel() for seed in seeds])
+    state = np.stack([latents.initial_state(seed, 50) for seed in seeds])
+    for one, other in combinations((content, noise, state), 2):
+        assert related(one, other) < 0.02
+    # All of an action's bits: in a stream of normals they would be the first pair's length.
+    action = np.array([latents.action(seed, 2**64 - 1) for seed in seeds], np.float64)
+    assert related(action[:-1], action[1:]) < 0.1
+    for stream in (content, noise, state):
+        assert related(stream[:-1], stream[1:]) < 0.02
+        assert related(action, np.square(stream[:, :2]).sum(1)) < 0.1
 
 
 def test_values_are_standard_normal():
@@ -48,5 +65,8 @@ def test_every_action_has_its_share():
     assert counts.min() > 900
 
 
-def test_the_largest_seed_works():
-    assert np.isfinite(latents.content(MAX_SEED, 4)).all()
+def test_the_largest_seeds_are_seeds_of_their_own():
+    """Numbers of 64 bits, which a float would round."""
+    assert digest(latents.content(MAX_SEED, 4)) == "4abdd3c61bb90878"
+    assert digest(latents.content(2**62 + 7, 50)) == "a9530d4d8a3a1490"
+    assert not np.array_equal(latents.content(MAX_SEED, 4), latents.content(MAX_SEED - 1, 4))

@@ -58,6 +58,21 @@ def test_the_result_does_not_depend_on_the_rows_beside_it(mapping: ContentMappin
     np.testing.assert_array_equal(mapping(z)[17:18], mapping(z[17:18]))
 
 
+def test_the_result_is_rounded_as_all_that_comes_before_a_network(mapping: ContentMapping) -> None:
+    z = np.random.default_rng(1).standard_normal((64, 20)).astype(np.float32)
+    values = mapping(z).astype(np.float64) * latents.GRID
+    np.testing.assert_array_equal(values, np.rint(values))
+
+
+def test_a_narrow_blend_is_a_clear_choice_and_not_too_large_a_number() -> None:
+    mapping = ContentMapping(orthonormal(6, 20), push=2.0, blend=1e-5)
+    z = np.random.default_rng(1).standard_normal((64, 20)).astype(np.float32)
+    with np.errstate(over="raise", invalid="raise"):
+        found = mapping(z)
+    leads = (z @ mapping.regions.T).argmax(1)
+    np.testing.assert_allclose(found, z + 2.0 * mapping.regions[leads], atol=1e-4)
+
+
 @pytest.fixture
 def mapped(tiny: Path, tmp_path: Path) -> Path:
     """The tiny checkpoint with three regions."""

@@ -139,6 +139,7 @@ def test_a_clip_that_nobody_steers_has_the_record_it_always_had(call, tiny: Path
     [
         ("gif", "mocogen sample --content-seed 3 --motion-seed 8 --speed 0.5 --frames 5"),
         ("mp4", "mocogen sample --seed 2 --content-seed 3 --loop --frames 9"),
+        ("gif", "mocogen sample --seed 2 --noise constant --frames 9"),
         ("webp", "mocogen grid --contents 0,5 --motions 3 --actions all --frames 9 --loop"),
         ("gif", "mocogen grid --contents 0 --frames 3 --speed 2 --scale 2"),
         ("mp4", "mocogen interpolate --from 3 --to 7 --what content --frames 9 --steps 4"),

@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as iio
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -170,6 +171,38 @@ def test_a_record_that_cannot_be_true_is_not_believed(
     read = reading.open_frames(clip(tmp_path / "a.gif", record))
     assert read.fps == pytest.approx(25)
     assert len(list(read.frames)) == 4
+
+
+@pytest.mark.parametrize(("suffix", "fps"), [(".png", 100), (".gif", 50)])
+def test_a_record_tells_the_rate_and_where_a_strip_is_cut(
+    tmp_path: Path, suffix: str, fps: float
+) -> None:
+    """As the format can play it: no GIF is faster than 50 frames a second."""
+    path = tmp_path / f"a{suffix}"
+    record = {"mocogen": "1", "fps": 100.0, "frames": 4}
+    with open_clip(path, ClipFormat(4, 8, 12, 100.0, record)) as writer:
+        writer.write(frames(4, 8, 12))
+    read = reading.open_frames(path)
+    assert np.stack(list(read.frames)).shape == (4, 8, 12, 3)
+    assert read.fps == pytest.approx(fps)
+
+
+def test_a_webp_has_its_equal_neighbours_back(tmp_path: Path) -> None:
+    """The format keeps one of them, and shows it for longer."""
+    path = tmp_path / "a.webp"
+    still = frames(3)[[0, 0, 1, 2, 2, 2]]
+    record = {"mocogen": "1", "fps": 25.0, "frames": 6}
+    with open_clip(path, ClipFormat(6, 8, 8, 25.0, record)) as writer:
+        writer.write(still)
+    with Image.open(path) as image:
+        assert image.n_frames == 3
+    np.testing.assert_array_equal(list(reading.open_frames(path).frames), still)
+
+
+def test_browsers_play_no_video_of_whole_colours(tmp_path: Path) -> None:
+    path, options = tmp_path / "a.mp4", {"codec": "libx264", "out_pixel_format": "yuv444p"}
+    iio.imwrite(path, frames(4, 32, 32), plugin="pyav", fps=30, **options)
+    assert not reading.open_frames(path).plays_anywhere
 
 
 def test_one_picture_does_not_stand_for_ever(tmp_path: Path) -> None:

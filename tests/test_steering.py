@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +49,10 @@ def test_slerp_keeps_to_the_sphere_and_meets_both_ends():
 def test_slerp_of_one_direction_or_of_opposite_ones_is_finite():
     a = latents.content(3, 5)
     for b in (a, -a, 2 * a):
-        assert np.isfinite(steering.slerp(a, b, WEIGHTS)).all()
+        way = steering.slerp(a, b, WEIGHTS)
+        assert np.isfinite(way).all()
+        assert np.array_equal(way[0], a)
+        assert np.array_equal(way[-1], b)
 
 
 def test_noise_on_the_way_is_as_normal_as_at_the_ends():
@@ -133,6 +138,20 @@ def test_a_loop_is_not_somebody_who_stands_still():
     assert np.ptp(steering.looped(codes, 48)) > 0.9
 
 
+@pytest.mark.parametrize("speed", [0.5, 1, 2])
+def test_a_loop_plays_at_the_speed_that_is_asked_for(speed: float):
+    codes = smooth(codes_needed(48, speed, True))
+    loop = steering.looped(codes, 48, speed)
+    found, made = (np.linalg.norm(np.diff(c, axis=0), axis=1).mean() for c in (loop, codes))
+    assert found == pytest.approx(speed * made, rel=0.4), "it may be stretched by a third"
+
+
+def test_of_loops_that_close_alike_the_one_of_the_right_length_is_chosen():
+    """Rounds of 16 frames: two, three or four of them close without a gap."""
+    codes = np.tile(smooth(16, 16.0), (40, 1))[: codes_needed(48, 1, True)]
+    assert steering._best_part(codes.astype(np.float64), range(32, 65))[1] == 48
+
+
 def test_content_says_who_and_motion_what(model: mocogen.Model):
     (_, both), *_ = model._latents([model.clip(frames=16, content_seed=3, motion_seed=8)])
     spec = model.spec
@@ -202,6 +221,7 @@ def test_steered_clips_do_not_depend_on_their_neighbours(
             assert len(alone[clip.seed]) == clip.frames
 
 
+@pytest.mark.skipif(len(BACKENDS) == 1, reason="torch is the only backend here")
 def test_backends_choose_the_same_loop():
     models = [mocogen.load("weizmann", "cpu", name) for name in BACKENDS]
     for seed in range(4):
@@ -237,13 +257,29 @@ def test_a_walk_begins_and_ends_in_its_seeds(model: mocogen.Model, mode: str):
 
 
 def test_a_walk_starts_from_the_first_seeds_state_where_states_are_drawn(model: mocogen.Model):
-    from dataclasses import replace
-
     drawn = mocogen.Model(replace(model.spec, initial_state="normal"), model.backend)
     state = [drawn._initial_state(drawn.clip(s)) for s in (3, 7)]
     for weight, expected in ((0.0, state[0]), (1.0, state[1])):
         walk = Walk(7, False, True, first=weight, last=weight)
         assert np.array_equal(drawn._initial_state(drawn.clip(3, walk=walk)), expected)
+
+
+def test_the_initial_state_is_the_motion_seeds(tiny: Path):
+    model = mocogen.load(tiny, "cpu", "torch")
+    drawn = mocogen.Model(replace(model.spec, initial_state="normal"), model.backend)
+    state = drawn._initial_state(drawn.clip(content_seed=3, motion_seed=8))
+    assert np.array_equal(state, latents.initial_state(8, model.spec.hidden))
+
+
+@pytest.mark.parametrize(("speed", "arrival"), [(0.5, 4), (2.0, 14)])
+def test_a_walk_arrives_in_the_same_frame_at_any_speed(tiny: Path, speed: float, arrival: int):
+    """Its last: which step of the network's that is, the speed decides."""
+    model = mocogen.load(tiny, device="cpu")
+    clip = model.clip(3, 8, speed=speed, walk=Walk(7, False, True, steps=8))
+    noise = model._noise(clip, 0, arrival + 1)
+    there = latents.noise(7, 0, arrival + 1, model.spec.noise)
+    assert np.array_equal(noise[-1], there[-1])
+    assert not np.array_equal(noise[-2], there[-2])
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,17 @@ def test_a_batch_in_a_store_goes_on_where_it_was(tiny: Path, memory):
     assert [json.loads(line)["seed"] for line in after.splitlines()] == [0, 1, 2, 3, 4]
 
 
+def test_a_manifest_is_uploaded_while_it_grows(memory, monkeypatch: pytest.MonkeyPatch):
+    """So a run that is killed is gone on with, though it never came to an end."""
+    monkeypatch.setattr("mocogen.manifest.UPLOAD_EVERY", 0.0)
+    monkeypatch.setattr("mocogen.manifest.UPLOAD_SHARE", float("inf"))
+    store, where = open_store("memory://batch/{seed}.npy")
+    with Manifest(home(where) / "manifest.jsonl", {}, store=store) as kept:
+        for seed in range(2):
+            kept.append(Path(f"/batch/{seed}.npy"), {"seed": seed}, "0" * 64)
+            assert memory.cat_file("/batch/manifest.jsonl").count(b"\n") == seed + 1
+
+
 def test_an_object_is_whole_or_not_at_all(memory, tmp_path: Path):
     for store, path in (
         (UrlStore("memory"), Path("/batch/clip.npy")),

@@ -27,9 +27,32 @@ def report() -> Report:
     return run_checks("cpu")
 
 
+CHECKED = {
+    "Linear: ": ("output", "gradients", "one SGD step (lr 0.5, MSE)"),
+    "LSTMCell: ": ("h and c", "gradients"),
+    "GRUCell: ": ("h", "gradients"),
+    "Motion: ": (
+        "training, noise per frame",
+        "training, constant noise",
+        "eval, noise per frame",
+        "eval, constant noise",
+        "own output fed back",
+        "gradients, training",
+        "zero initial state",
+        "10 frames + 10 more = 20",
+        "one clip alone or among 33",
+    ),
+    "mp6: ": ("the LSTM keeps its own state",),
+    "gradcheck: ": ("Linear", "LSTMCell", "GRUCell", "motion, training", "motion, eval"),
+    "Initial ": ("weights: Xavier's bound", "weights: how uniform", "biases"),
+}
+
+
 def test_whole_layers_pass(report: Report) -> None:
     assert report.passed
     assert not [result for result in report.results if not result.passed]
+    expected = {layer + what for layer, checks in CHECKED.items() for what in checks}
+    assert {result.name for result in report.results} == expected
 
 
 def test_both_precisions_are_checked_and_gradcheck_in_the_finer_one(report: Report) -> None:
@@ -78,6 +101,11 @@ def half_weight_gradient(self: Linear, x: Tensor) -> Tensor:
 
 def not_a_number(self: Linear, x: Tensor) -> Tensor:
     return affine(x, self.weight, self.bias) * math.nan
+
+
+def keeps_a_batch(self: Linear, x: Tensor) -> Tensor:
+    y = affine(x, self.weight, self.bias)
+    return y[None] if x.dim() == 1 else y
 
 
 def forget_gate_first(self: LSTMCell, projected: Tensor, state: Any) -> Any:
@@ -190,6 +218,7 @@ def hidden_at_one(self: mp6.LSTM, batch_size: int) -> None:
         (Linear, "forward", transposed, "Linear: output"),
         (Linear, "__init__", stored_transposed, "Linear: output"),
         (Linear, "forward", not_a_number, "Linear: output"),
+        (Linear, "forward", keeps_a_batch, "Linear: output"),
         (Linear, "forward", untrained_bias, "Linear: gradients"),
         (Linear, "forward", half_weight_gradient, "Linear: gradients"),
         (Linear, "forward", half_weight_gradient, "Linear: one SGD step (lr 0.5, MSE)"),
