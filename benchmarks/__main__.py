@@ -116,7 +116,7 @@ def short_clips(device: str, rounds: int) -> Row:
     model = mocogen.load("weizmann", device)
 
     def rate(clips: int, frames: int) -> float:
-        requests = [model.clip(seed, frames) for seed in range(clips)]
+        requests = [model.clip(seed, frames=frames) for seed in range(clips)]
         started = time.perf_counter()
         count = sum(len(block) for _, block in model.stream(requests))
         return count / (time.perf_counter() - started)

@@ -41,7 +41,7 @@ def measure(model: Model, clips: int, suffix: str) -> dict[str, float]:
     """Seconds of one core for a clip: whole, its frames alone, its file alone."""
     rate, size = model.spec.fps, model.spec.image_size
     frames = model.sample(FRAMES, seed=0)
-    requests = [model.clip(seed, FRAMES) for seed in range(clips)]
+    requests = [model.clip(seed, frames=FRAMES) for seed in range(clips)]
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/{{seed}}{suffix}"
 

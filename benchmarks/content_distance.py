@@ -155,7 +155,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 f"checkpoint {model.spec.name} was not made for shapes: its actions are "
                 f"{', '.join(names) or 'none'}, not {', '.join(shapes.ACTIONS)}"
             )
-        requests = [model.clip(seed, options.frames) for seed in range(options.clips)]
+        requests = [model.clip(seed, frames=options.frames) for seed in range(options.clips)]
         clips = [(names[clip.action or 0], frames) for clip, frames in whole_clips(model, requests)]
         result |= {"size": model.spec.image_size, "sha256": model.sha256}
         result["generated"] = asdict(measure(clips))

@@ -125,7 +125,7 @@ def measure(model: mocogen.Model, data: Path) -> dict[str, Tensor]:
     found = {}
     for action, real in real_frames(clips_of(data, from_dict(recorded))).items():
         named = action if model.spec.actions else None
-        requests = [model.clip(seed, FRAMES, action=named) for seed in range(SEEDS)]
+        requests = [model.clip(seed, frames=FRAMES, action=named) for seed in range(SEEDS)]
         made = [reduced(frames[::EVERY].copy()) for _, frames in whole_clips(model, requests)]
         found[action] = nearest(torch.cat(made), real.frames)
         found[f"{action}, real"] = real.to_itself()

@@ -170,7 +170,7 @@ def sample_action(
 
     count = options.frames
     requests = [
-        model.clip(seed, count * LONG if seed < options.long else count, action)
+        model.clip(seed, frames=count * LONG if seed < options.long else count, action=action)
         for seed in range(options.clips)
     ]
     results: list[Sampled] = []
@@ -190,7 +190,7 @@ def sample_people(
 
     first: list[Frames] = []
     seen: list[tuple[int, int]] = []
-    requests = [model.clip(seed, SHORT) for seed in range(seeds)]
+    requests = [model.clip(seed, frames=SHORT) for seed in range(seeds)]
     for _, frames in scores.whole_clips(model, requests):
         small = reduce(frames, scores.SIZE)
         person, _, mirrored = scores.who(small, people)
@@ -433,7 +433,7 @@ def write_sheet(model: Model, options: argparse.Namespace) -> None:
     from mocogen.evaluation import pictures, scores
 
     strips: list[tuple[str, Frames]] = []
-    requests = [model.clip(seed, options.frames) for seed in range(SHEET)]
+    requests = [model.clip(seed, frames=options.frames) for seed in range(SHEET)]
     for clip, frames in scores.whole_clips(model, requests):
         action = model.spec.actions[clip.action or 0]
         strips.append((f"seed {clip.seed}\n{action}", frames))

@@ -46,7 +46,9 @@ def main() -> None:
     print(", ".join(f"{key} {value}" for key, value in describe(model.backend.device).items()))
     posed, blended, largest, chosen = [], [], 0.0, (0, 0)
     for seed in Seeds.parse(options.seeds):
-        slow = model.sample(2 * options.frames - 1, seed, options.action, speed=0.5).astype(float)
+        slow = model.sample(2 * options.frames - 1, seed, action=options.action, speed=0.5).astype(
+            float
+        )
         before, between, after = slow[:-1:2], slow[1::2], slow[2::2]
         change = np.abs(after - before).mean(-1)
         moving = change > 25.0
@@ -72,7 +74,7 @@ def main() -> None:
     )
     if options.picture:
         seed, at = chosen
-        slow = model.sample(PARTS * (at + 1) + 1, seed, options.action, speed=1 / PARTS)
+        slow = model.sample(PARTS * (at + 1) + 1, seed, action=options.action, speed=1 / PARTS)
         poses = slow[PARTS * at :].repeat(2, axis=1).repeat(2, axis=2)
         weights = np.linspace(0, 1, PARTS + 1)[:, None, None, None]
         blends = np.rint((1 - weights) * poses[0] + weights * poses[-1]).astype(np.uint8)

@@ -55,7 +55,13 @@ def plan(model: Blueprint, requests: Iterable[Request], source: Record) -> Itera
 def _job(model: Blueprint, asked: Request, source: Record) -> Job:
     spec = model.spec
     steering = {key: getattr(asked, key) for key in STEERING}
-    clip = model.clip(asked.seed, asked.frames, asked.action, asked.noise, **steering)
+    clip = model.clip(
+        asked.seed,
+        frames=asked.frames,
+        action=asked.action,
+        noise_mode=asked.noise,
+        **steering,
+    )
     name = spec.actions[clip.action] if clip.action is not None else None
     fields = {"seed": asked.seed, "index": asked.index, "checkpoint": spec.name}
     fields |= {"content_seed": clip.content_seed, "motion_seed": clip.motion_seed}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -63,8 +64,12 @@ def grid(
     side = model.spec.image_size
     # Before a clip is made for every cell: seeds can be typed by the billion.
     _check_sides(len(rows) * side, len(columns) * side)
+    shared: dict[str, Any] = {"frames": frames, "noise_mode": noise_mode}
+    shared |= {"speed": speed, "loop": loop}
     clips = tuple(
-        model.clip(None, frames, a, noise_mode, c, m, speed, loop) for c in rows for m, a in columns
+        model.clip(content_seed=c, motion_seed=m, action=a, **shared)
+        for c in rows
+        for m, a in columns
     )
     labels = [f"motion {m}" + (f"\n{a}" if a else "") for m, a in columns]
     return Mosaic(clips, tuple(f"content {c}" for c in rows), tuple(labels))

@@ -83,6 +83,7 @@ class Blueprint:
     def clip(
         self,
         seed: int | None = None,
+        *,
         frames: int = 48,
         action: str | None = None,
         noise_mode: str | None = None,
@@ -168,6 +169,7 @@ class Model(Blueprint):
         self,
         frames: int = 48,
         seed: int | None = None,
+        *,
         action: str | None = None,
         noise_mode: str | None = None,
         content_seed: int | None = None,
@@ -196,7 +198,14 @@ class Model(Blueprint):
             UsageError: a value makes no sense for this model.
         """
         request = self.clip(
-            seed, frames, action, noise_mode, content_seed, motion_seed, speed, loop
+            seed,
+            frames=frames,
+            action=action,
+            noise_mode=noise_mode,
+            content_seed=content_seed,
+            motion_seed=motion_seed,
+            speed=speed,
+            loop=loop,
         )
         blocks = [block for _, block in self.stream([request])]
         return Video(np.concatenate(blocks), self.spec.fps)

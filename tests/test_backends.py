@@ -74,7 +74,7 @@ def test_latents_are_the_same_bits_and_codes_the_same_numbers(tiny: Path, cell: 
         name: mocogen.Model(spec, open_backend(name, "cpu", spec, tensors)) for name in BACKENDS
     }
     inputs = {
-        name: np.concatenate([part for _, part in model._latents([model.clip(3, 20)])])
+        name: np.concatenate([part for _, part in model._latents([model.clip(3, frames=20)])])
         for name, model in made.items()
     }
     for found in inputs.values():

@@ -401,7 +401,7 @@ def test_classifiers_learn_in_the_light_that_the_model_knows(tmp_path: Path) -> 
 
 def test_whole_clips_are_those_of_the_model(tiny: Path) -> None:
     model = mocogen.load(tiny, "cpu")
-    requests = [model.clip(seed, frames) for seed, frames in ((0, 5), (1, 33), (2, 2))]
+    requests = [model.clip(seed, frames=frames) for seed, frames in ((0, 5), (1, 33), (2, 2))]
     found = list(scores.whole_clips(model, requests))
     assert [clip.seed for clip, _ in found] == [0, 1, 2]
     for clip, frames in found:
@@ -518,10 +518,10 @@ class TestQualityProgram:
         options = Namespace(frames=3, clips=2, long=1)
         action = model.spec.actions[0]
         found = quality.sample_action(model, action, options, (None, None))  # type: ignore[arg-type]
-        whole = model.sample(12, 0, action)
+        whole = model.sample(12, 0, action=action)
         np.testing.assert_array_equal(seen[0], whole[:3])
         np.testing.assert_array_equal(seen[1], whole[9:])
-        np.testing.assert_array_equal(seen[2], model.sample(3, 1, action))
+        np.testing.assert_array_equal(seen[2], model.sample(3, 1, action=action))
         assert [one.late_look is None for one in found] == [False, True]
 
     def test_verdicts_are_counted(self) -> None:

@@ -45,7 +45,7 @@ def model_of(image: Path, motion: Path | None, backend: str) -> mocogen.Model:
 
 
 def motion_codes(model: mocogen.Model, seed: int, frames: int) -> np.ndarray:
-    return np.concatenate([codes for _, codes in model._latents([model.clip(seed, frames)])])
+    return np.concatenate([codes for _, codes in model._latents([model.clip(seed, frames=frames)])])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

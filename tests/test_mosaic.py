@@ -253,12 +253,12 @@ def test_a_walk_in_steps_stays_at_every_station(call, tiny: Path):
 def test_a_walk_as_a_strip(tiny: Path, what: str):
     model = mocogen.load(tiny, "cpu")
     walk = Walk(7, what != "motion", what != "content")
-    table = mosaic.stations(model, model.clip(3, 18, "hop"), walk, 4)
+    table = mosaic.stations(model, model.clip(3, frames=18, action="hop"), walk, 4)
     assert table.columns == ("seed 3", "0.33", "0.67", "seed 7")
     playing = np.concatenate(list(model.side_by_side(table.clips)))
     content, motion = (7 if walk.content else 3), (7 if walk.motion else 3)
     last = model.sample(18, action="hop", content_seed=content, motion_seed=motion)
-    assert np.array_equal(playing[:, 0], model.sample(18, 3, "hop"))
+    assert np.array_equal(playing[:, 0], model.sample(18, 3, action="hop"))
     assert np.array_equal(playing[:, -1], last)
     between = [np.abs(playing[:, k].astype(int) - playing[:, k + 1]).max() for k in range(3)]
     assert min(between) > 0

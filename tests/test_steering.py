@@ -161,7 +161,7 @@ def test_content_says_who_and_motion_what(model: mocogen.Model):
     assert np.array_equal(
         content, np.tile(model.mapping(latents.content(3, spec.content)[None]), (16, 1))
     )
-    (_, moved), *_ = model._latents([model.clip(8, 16)])
+    (_, moved), *_ = model._latents([model.clip(8, frames=16)])
     rest = [k for k in range(both.shape[1]) if not where <= k < where + spec.content]
     assert np.array_equal(both[:, rest], moved[:, rest]), "the movement, its action too, is 8's"
     assert model.clip(content_seed=3, motion_seed=8).action == model.clip(8).action
@@ -193,8 +193,8 @@ def test_a_loop_repeats_without_a_jump(action: str):
         return np.abs(np.roll(video, -1, axis=0).astype(float) - video).mean((1, 2, 3))
 
     for seed in range(3):
-        open_ = steps(model.sample(48, seed, action))
-        closed = steps(model.sample(48, seed, action, loop=True))
+        open_ = steps(model.sample(48, seed, action=action))
+        closed = steps(model.sample(48, seed, action=action, loop=True))
         assert closed[-1] <= closed[:-1].mean()
         assert closed.max() < 2 * open_[:-1].max(), "no jump is hidden inside"
         assert closed.mean() > 0.6 * open_[:-1].mean(), "they still move"
@@ -204,11 +204,11 @@ def test_steered_clips_do_not_depend_on_their_neighbours(
     model: mocogen.Model, monkeypatch: pytest.MonkeyPatch
 ):
     requests = [
-        model.clip(0, 5, speed=0.3),
-        model.clip(1, 12, loop=True),
-        model.clip(2, 20, walk=Walk(9, True, True, steps=20)),
-        model.clip(3, 20, content_seed=1, speed=3),
-        model.clip(4, 3),
+        model.clip(0, frames=5, speed=0.3),
+        model.clip(1, frames=12, loop=True),
+        model.clip(2, frames=20, walk=Walk(9, True, True, steps=20)),
+        model.clip(3, frames=20, content_seed=1, speed=3),
+        model.clip(4, frames=3),
     ]
     alone = {c.seed: np.concatenate([f for _, f in model.stream([c])]) for c in requests}
     for long in (10**6, 10):
@@ -231,7 +231,7 @@ def test_backends_choose_the_same_loop():
 
 
 def test_clips_side_by_side_are_the_clips_alone(model: mocogen.Model):
-    clips = [model.clip(seed, 19, loop=seed == 2) for seed in range(3)]
+    clips = [model.clip(seed, frames=19, loop=seed == 2) for seed in range(3)]
     blocks = list(model.side_by_side(clips, 5))
     assert [len(block) for block in blocks] == [5, 5, 5, 4]
     together = np.concatenate(blocks)
@@ -241,17 +241,17 @@ def test_clips_side_by_side_are_the_clips_alone(model: mocogen.Model):
 
 @pytest.mark.parametrize("mode", ["per-frame", "constant"])
 def test_a_walk_begins_and_ends_in_its_seeds(model: mocogen.Model, mode: str):
-    def inputs(clip: mocogen.Clip) -> np.ndarray:
+    def inputs(seed: int, walk: Walk | None = None) -> np.ndarray:
+        clip = model.clip(seed, frames=16, action="jack", noise_mode=mode, walk=walk)
         return np.concatenate([latent for _, latent in model._latents([clip])])
 
-    start = inputs(model.clip(3, 16, "jack", mode))
-    end = inputs(model.clip(7, 16, "jack", mode))
+    start, end = inputs(3), inputs(7)
     for weight, expected in ((0.0, start), (1.0, end)):
         walk = Walk(7, True, True, first=weight, last=weight)
-        assert np.array_equal(inputs(model.clip(3, 16, "jack", mode, walk=walk)), expected)
+        assert np.array_equal(inputs(3, walk), expected)
     for content, motion in ((True, False), (False, True)):
         walk = Walk(7, content, motion, steps=16)
-        changed = (inputs(model.clip(3, 16, "jack", mode, walk=walk)) != start).any(0)
+        changed = (inputs(3, walk) != start).any(0)
         size = model.spec.content if content else model.spec.motion
         assert changed.sum() == size, "what does not walk stays"
 

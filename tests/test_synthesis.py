@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_twenty_frames_are_the_first_of_forty_eight(model: mocogen.Model):
 def test_a_clip_does_not_depend_on_its_neighbours(model: mocogen.Model):
     """Clips of many lengths, more than one group of the motion network's."""
     lengths = [5, 33, 1, 16, 48, 2, 20, 7, 9, 31, 3]
-    requests = [model.clip(seed, n) for seed, n in enumerate(lengths)]
+    requests = [model.clip(seed, frames=n) for seed, n in enumerate(lengths)]
     together: dict[int, list[np.ndarray]] = {}
     for clip, frames in model.stream(requests):
         together.setdefault(clip.seed, []).append(frames.copy())
@@ -55,7 +56,7 @@ def test_long_clips_are_unrolled_alone_with_the_same_result(
 ):
     expected = model.sample(40, seed=2)
     monkeypatch.setattr(synthesis, "_LONG", 10)
-    requests = [model.clip(seed, 40) for seed in (1, 2)]
+    requests = [model.clip(seed, frames=40) for seed in (1, 2)]
     pieces = [frames.copy() for clip, frames in model.stream(requests) if clip.seed == 2]
     assert np.array_equal(np.concatenate(pieces), expected)
 
@@ -67,7 +68,7 @@ def test_the_stream_reads_no_more_requests_than_it_needs(model: mocogen.Model):
         nonlocal asked
         while True:
             asked += 1
-            yield model.clip(asked, 1)
+            yield model.clip(asked, frames=1)
 
     next(model.stream(endless()))
     assert asked <= 2 * max(model.backend.blocks.images, model.backend.blocks.clips)
@@ -76,7 +77,7 @@ def test_the_stream_reads_no_more_requests_than_it_needs(model: mocogen.Model):
 def test_the_callers_code_runs_in_its_own_gradient_mode(tiny: Path):
     """Torch's backend alone has a mode to leave behind."""
     model = mocogen.load(tiny, "cpu", "torch")
-    stream = model.stream(model.clip(seed, 20) for seed in range(3))
+    stream = model.stream(model.clip(seed, frames=20) for seed in range(3))
     next(stream)
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
@@ -104,7 +105,9 @@ def test_long_unrolls_of_backends_stay_together():
     paths = []
     for name in BACKENDS:
         model = mocogen.load("weizmann", "cpu", name)
-        groups = [[model.clip(s, 1024, action=a) for s in range(8)] for a in model.spec.actions]
+        groups = [
+            [model.clip(s, frames=1024, action=a) for s in range(8)] for a in model.spec.actions
+        ]
         paths.append([np.concatenate(list(model._motion_codes(group))) for group in groups])
     for path in paths[1:]:
         np.testing.assert_allclose(path, paths[0], atol=1e-5)
@@ -159,7 +162,7 @@ def test_a_clip_begins_after_the_warm_up(tiny: Path, warm_up: int, mode: str):
     assert not np.array_equal(expected[0], cold.sample(21, 0, noise_mode=mode))
     for seed in seeds:
         assert np.array_equal(warm.sample(21, seed, noise_mode=mode), expected[seed])
-    requests = [warm.clip(seed, 21, noise_mode=mode) for seed in seeds]
+    requests = [warm.clip(seed, frames=21, noise_mode=mode) for seed in seeds]
     together = [frames for _, frames in warm.stream(requests)]
     assert np.array_equal(np.concatenate(together), np.concatenate(expected))
 
@@ -167,7 +170,7 @@ def test_a_clip_begins_after_the_warm_up(tiny: Path, warm_up: int, mode: str):
 def test_a_walk_of_motion_waits_for_the_first_frame(tiny: Path):
     cold = mocogen.load(tiny, device="cpu")
     warm = mocogen.Model(replace(cold.spec, warm_up=16), cold.backend)
-    clip = warm.clip(3, 8, walk=Walk(7, False, True, steps=8))
+    clip = warm.clip(3, frames=8, walk=Walk(7, False, True, steps=8))
     noise = warm._noise(clip, 0, 24)
     assert np.array_equal(noise[:17], latents.noise(3, 0, 17, warm.spec.noise))
     assert np.array_equal(noise[23:], latents.noise(7, 23, 1, warm.spec.noise))
@@ -178,7 +181,7 @@ def test_other_noise_modes(model: mocogen.Model, mode: str):
     whole = model.sample(40, seed=1, noise_mode=mode)
     assert np.array_equal(model.sample(20, seed=1, noise_mode=mode), whole[:20])
     assert not np.array_equal(whole, model.sample(40, seed=1))
-    mixed = [model.clip(1, 20), model.clip(1, 20, noise_mode=mode)]
+    mixed = [model.clip(1, frames=20), model.clip(1, frames=20, noise_mode=mode)]
     pieces = [f.copy() for clip, f in model.stream(mixed) if clip.noise_mode == mode]
     assert np.array_equal(np.concatenate(pieces), whole[:20])
 
@@ -196,6 +199,15 @@ def test_other_noise_modes(model: mocogen.Model, mode: str):
 def test_requests_that_make_no_sense(model: mocogen.Model, request_: dict, said: str):
     with pytest.raises(UsageError, match=said):
         model.clip(**request_)
+
+
+def test_what_is_asked_for_goes_by_name_after_the_first(model: mocogen.Model):
+    """One wants the seed first and one the frames: further words would be mistaken."""
+    ask: Any = model
+    with pytest.raises(TypeError, match="positional"):
+        ask.clip(48, 7)
+    with pytest.raises(TypeError, match="positional"):
+        ask.sample(48, 7, "jack")
 
 
 def test_feedback_needs_vectors_of_one_length(tiny: Path):

@@ -68,7 +68,14 @@ def interpolate(
     from ..steering import Walk
 
     walk = Walk(end, what in ("content", "both"), what in ("motion", "both"), steps=count)
-    clip = model.clip(start, frames, action, noise, speed=speed, walk=None if strip else walk)
+    clip = model.clip(
+        start,
+        frames=frames,
+        action=action,
+        noise_mode=noise,
+        speed=speed,
+        walk=None if strip else walk,
+    )
     if strip:
         table = mosaic.stations(model, clip, walk, count, upright=out.suffix.lower() == ".png")
     else:

@@ -101,7 +101,7 @@ def _of_seed(
 ) -> _Show:
     """A clip that is sampled, once."""
     model, _ = common.load_model(checkpoint, None, None, device, backend)
-    clip = model.clip(seed, 48 if frames is None else frames, action)
+    clip = model.clip(seed, frames=48 if frames is None else frames, action=action)
     made = [frame for _, block in model.stream([clip]) for frame in block]
     does = "" if clip.action is None else f", {model.spec.actions[clip.action]}"
     return _Show(f"seed {clip.seed}{does}", model.spec.fps, lambda: iter(made))
