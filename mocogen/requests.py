@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import count, pairwise
-from numbers import Integral
+from numbers import Real
 from typing import Any
 
 from .errors import UsageError
@@ -27,27 +28,77 @@ SHORTEST_LOOP, LONGEST_LOOP = 8, 10_000
 """Motion codes that a loop may be made of: it is searched for and closed as a whole."""
 
 
-def check_timing(frames: int, speed: float, loop: bool) -> None:
+def check_whole(value: Any, name: str, use: str = "use a whole number") -> int:
+    """A whole number, numpy's too, as a plain one: those of few bits overflow when added up.
+
+    Args:
+        name: what it is called in the sentence.
+        use: what the sentence says to do.
+
+    Raises:
+        UsageError: it is something else, True and 2.0 included.
+    """
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise UsageError(f"{name} {value!r}: {use}")
+
+
+def check_number(value: Any, name: str, low: float, high: float, use: str) -> float:
+    """A number from ``low`` to ``high``, numpy's too, as a plain one.
+
+    Args:
+        name: what it is called in the sentence.
+        use: what the sentence says to do.
+
+    Raises:
+        UsageError: it is something else, True and nan included.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
+        raise UsageError(f"{name} {value!r}: {use}")
+    # A bound in fewer bits may lie a hair beyond itself: numpy's float32 of 0.01 is below 0.01.
+    return min(max(float(value), low), high)
+
+
+def check_bool(value: Any, name: str) -> None:
+    """Refuse what is neither True nor False, such as the text "no", which counts as true.
+
+    Raises:
+        UsageError: names the option.
+    """
+    if type(value) is not bool:
+        raise UsageError(f"{name} {value!r}: use true or false")
+
+
+def check_timing(frames: Any, speed: Any, loop: Any) -> tuple[int, float, bool]:
     """Refuse a length, a speed or a loop that makes sense for no model.
+
+    Returns:
+        The three as plain numbers; numpy's are welcome.
 
     Raises:
         UsageError: names the option and its range.
     """
+    frames = check_whole(frames, "frames")
+    check_bool(loop, "loop")
     if frames < 1:
         raise UsageError(f"frames {frames}: a clip has at least 1 frame")
     if frames > MOST_FRAMES:
         raise UsageError(f"frames: a clip has at most {MOST_FRAMES}")
-    if not 0.01 <= speed <= 100:
-        raise UsageError(f"speed {speed}: use a factor from 0.01 to 100")
+    speed = check_number(speed, "speed", 0.01, 100.0, "use a factor from 0.01 to 100")
     if loop and not SHORTEST_LOOP <= frames * speed <= LONGEST_LOOP:
         raise UsageError(
             f"a loop of {frames} frames at speed {speed:g}: frames times speed must be from "
             f"{SHORTEST_LOOP} to {LONGEST_LOOP}"
         )
+    return frames, speed, loop
 
 
-def check_seed(seed: Any, name: str = "seed") -> None:
-    """Refuse what is no seed.
+def check_seed(seed: Any, name: str = "seed") -> int:
+    """Refuse what is no seed; what is one comes back as a plain number.
 
     Args:
         name: what it is called in the sentence.
@@ -55,19 +106,21 @@ def check_seed(seed: Any, name: str = "seed") -> None:
     Raises:
         UsageError: names the range.
     """
-    whole = isinstance(seed, Integral) and not isinstance(seed, bool)  # numpy's, too
-    if not whole or not 0 <= seed <= MAX_SEED:
-        raise UsageError(f"{name} {seed}: use a whole number from 0 to {MAX_SEED}")
+    use = f"use a whole number from 0 to {MAX_SEED}"
+    plain = check_whole(seed, name, use)
+    if not 0 <= plain <= MAX_SEED:
+        raise UsageError(f"{name} {plain}: {use}")
+    return plain
 
 
-def check_fps(fps: Any) -> None:
-    """Refuse a rate at which no clip can play.
+def check_fps(fps: Any) -> float:
+    """Refuse a rate at which no clip can play; any other comes back as a plain float.
 
     Raises:
         UsageError: names the range, in frames a second.
     """
-    if type(fps) not in (int, float) or not SLOWEST <= fps <= FASTEST:
-        raise UsageError(f"fps {fps!r}: use a rate from {SLOWEST:g} to {FASTEST:g} frames a second")
+    use = f"use a rate from {SLOWEST:g} to {FASTEST:g} frames a second"
+    return check_number(fps, "fps", SLOWEST, FASTEST, use)
 
 
 def check_steps(steps: int, option: str = "steps") -> None:
@@ -124,30 +177,25 @@ class Request:
         Raises:
             UsageError: names the option and its range.
         """
-        for name in ("seed", "frames", "scale"):
-            if type(getattr(self, name)) is not int:
-                raise UsageError(f"{name} {getattr(self, name)!r}: use a whole number")
         for name in ("action", "noise"):
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(f"{name} {getattr(self, name)!r}: use a string")
         if not _names_a_file(self.out):
             raise UsageError(f"out {self.out!r}: use the name of a file")
+        plain: dict[str, Any] = {}
         for name in ("seed", "content_seed", "motion_seed"):
-            if getattr(self, name) is not None:
-                check_seed(getattr(self, name), name)
-        if type(self.speed) not in (int, float):
-            raise UsageError(f"speed {self.speed!r}: use a factor from 0.01 to 100")
-        if type(self.loop) is not bool:
-            raise UsageError(f"loop {self.loop!r}: use true or false")
-        check_timing(self.frames, self.speed, self.loop)
+            if name == "seed" or getattr(self, name) is not None:
+                plain[name] = check_seed(getattr(self, name), name)
+        frames, speed, _ = check_timing(self.frames, self.speed, self.loop)
         if self.fps is not None:
-            check_fps(self.fps)
-        if not 1 <= self.scale <= 32:
-            raise UsageError(f"scale {self.scale}: use a whole number from 1 to 32")
+            plain["fps"] = check_fps(self.fps)
+        use = "use a whole number from 1 to 32"
+        scale = check_whole(self.scale, "scale", use)
+        if not 1 <= scale <= 32:
+            raise UsageError(f"scale {scale}: {use}")
         # A clip holds these in its record: 20 and 20.0 would make two clips of one.
-        object.__setattr__(self, "speed", float(self.speed))
-        if self.fps is not None:
-            object.__setattr__(self, "fps", float(self.fps))
+        for name, value in {**plain, "frames": frames, "speed": speed, "scale": scale}.items():
+            object.__setattr__(self, name, value)
 
     def refused(self, error: UsageError) -> UsageError:
         """The same error, which names the request's line where it has one."""

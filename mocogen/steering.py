@@ -40,8 +40,11 @@ class Walk:
     Attributes:
         to: the seed at the other end.
         content, motion: what walks; the rest stays with the clip's own seeds.
-        first, last: where on the way the clip begins and ends: 0 is its own seed, 1 ``to``.
-        steps: number of stations, at least 1; with one, the clip stays at ``first``.
+        first, last: where on the way the clip begins and ends, 0 to 1: 0 is its own seed, 1
+            ``to``.
+        steps: number of stations, 1 to the clip's frames; with one, the clip stays at ``first``.
+
+    :meth:`mocogen.Model.clip` refuses other values.
     """
 
     to: int
@@ -50,6 +53,11 @@ class Walk:
     first: float = 0.0
     last: float = 1.0
     steps: int = 1
+
+    @property
+    def moves(self) -> bool:
+        """Whether the clip comes from one place on the way to another."""
+        return self.steps > 1 and self.first != self.last
 
     def weights(self, times: Doubles, frames: int) -> Doubles:
         """Where on the way a clip is at ``times``, in frames of the clip's ``frames``."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from .errors import UsageError
 from .files import sha256
 from .mapping import ContentMapping
 from .notebook import Video
-from .requests import check_seed, check_timing
+from .requests import check_bool, check_number, check_seed, check_timing, check_whole
 from .spec import NOISE_MODES, ModelSpec
 
 Frames = NDArray[np.uint8]
@@ -38,7 +39,7 @@ _LONG = 4096
 
 @dataclass(frozen=True)
 class Clip:
-    """A request for one clip, checked by :meth:`Model.clip`.
+    """A request for one clip, checked by :meth:`Model.clip`, in plain numbers.
 
     Attributes:
         seed: 0 to ``requests.MAX_SEED``; what the clip is called by.
@@ -82,20 +83,21 @@ class Blueprint:
 
     def clip(
         self,
-        seed: int | None = None,
+        seed: SupportsIndex | None = None,
         *,
-        frames: int = 48,
+        frames: SupportsIndex = 48,
         action: str | None = None,
         noise_mode: str | None = None,
-        content_seed: int | None = None,
-        motion_seed: int | None = None,
+        content_seed: SupportsIndex | None = None,
+        motion_seed: SupportsIndex | None = None,
         speed: float = 1.0,
         loop: bool = False,
         walk: steering.Walk | None = None,
     ) -> Clip:
         """Check a request and fill in what it leaves open (a random seed, the seed's action).
 
-        The action that nobody asked for is the motion seed's: content says who, motion what.
+        The options are those of :meth:`Model.sample`. The action that nobody asked for is the
+        motion seed's: content says who, motion what.
 
         Raises:
             UsageError: a value makes no sense for this model; the message names those that do.
@@ -104,11 +106,10 @@ class Blueprint:
         if seed is None:
             other = None if content_seed is None else motion_seed
             seed = latents.random_seed() if other is None else other
-        content = seed if content_seed is None else content_seed
-        motion = seed if motion_seed is None else motion_seed
-        for name, value in (("seed", seed), ("content_seed", content), ("motion_seed", motion)):
-            check_seed(value, name)
-        check_timing(frames, speed, loop)
+        own = check_seed(seed)
+        content = own if content_seed is None else check_seed(content_seed, "content_seed")
+        motion = own if motion_seed is None else check_seed(motion_seed, "motion_seed")
+        count, speed, loop = check_timing(frames, speed, loop)
         index = None
         if action is not None:
             if not spec.actions:
@@ -118,7 +119,7 @@ class Blueprint:
             index = spec.actions.index(action)
         elif spec.actions:
             index = latents.action(motion, len(spec.actions))
-        mode = noise_mode or spec.noise_mode
+        mode = spec.noise_mode if noise_mode is None else noise_mode
         if mode not in NOISE_MODES:
             raise UsageError(f"unknown noise mode {mode!r}: use one of {', '.join(NOISE_MODES)}")
         output = spec.motion if spec.head else spec.hidden
@@ -128,19 +129,41 @@ class Blueprint:
                 f"{spec.name} has {spec.noise} and {output}"
             )
         if walk is not None:
-            self._check_walk(walk, frames, mode)
-        return Clip(seed, frames, index, mode, content, motion, speed, loop, walk)
+            walk = self._checked_walk(walk, count, mode, loop)
+        return Clip(own, count, index, mode, content, motion, speed, loop, walk)
 
     @staticmethod
-    def _check_walk(walk: steering.Walk, frames: int, mode: str) -> None:
-        check_seed(walk.to, "to")
-        if not 1 <= walk.steps <= frames:
-            raise UsageError(f"steps {walk.steps}: use 1 to {frames}, the clip's frames")
+    def _checked_walk(walk: Any, frames: int, mode: str, loop: bool) -> steering.Walk:
+        """The walk in plain numbers.
+
+        Raises:
+            UsageError: it is none, or none for a clip of this length and manner.
+        """
+        if not isinstance(walk, steering.Walk):
+            raise UsageError(f"walk {walk!r}: use a mocogen.Walk")
+        first, last = (
+            check_number(getattr(walk, name), name, 0.0, 1.0, "use a number from 0 to 1")
+            for name in ("first", "last")
+        )
+        for name in ("content", "motion"):
+            check_bool(getattr(walk, name), name)
+        use = f"use 1 to {frames}, the clip's frames"
+        steps = check_whole(walk.steps, "steps", use)
+        if not 1 <= steps <= frames:
+            raise UsageError(f"steps {steps}: {use}")
+        to = check_seed(walk.to, "to")
+        walk = replace(walk, to=to, first=first, last=last, steps=steps)
+        if loop and walk.moves:
+            raise UsageError(
+                "a walk ends elsewhere than it began, and a loop where it began: ask for one of "
+                "the two"
+            )
         if walk.motion and walk.steps > 1 and mode == "feedback":
             raise UsageError(
                 "noise mode feedback draws noise for the first frame alone: the motion of one "
                 "clip cannot walk, but stations side by side can"
             )
+        return walk
 
 
 class Model(Blueprint):
@@ -167,13 +190,13 @@ class Model(Blueprint):
 
     def sample(
         self,
-        frames: int = 48,
-        seed: int | None = None,
+        frames: SupportsIndex = 48,
+        seed: SupportsIndex | None = None,
         *,
         action: str | None = None,
         noise_mode: str | None = None,
-        content_seed: int | None = None,
-        motion_seed: int | None = None,
+        content_seed: SupportsIndex | None = None,
+        motion_seed: SupportsIndex | None = None,
         speed: float = 1.0,
         loop: bool = False,
     ) -> Video:
@@ -182,8 +205,9 @@ class Model(Blueprint):
         It is a numpy array that a notebook shows as a video.
 
         Args:
-            frames: length of the clip, at least 1.
-            seed: 0 to 2**63 - 1; random when left out.
+            frames: length of the clip, 1 to ``requests.MOST_FRAMES``.
+            seed: 0 to 2**63 - 1; random when left out. Whole numbers of numpy's are welcome
+                here and everywhere.
             action: one of ``spec.actions``; the motion seed's own when left out.
             noise_mode: "per-frame", "constant" or "feedback"; the checkpoint's own when
                 left out.
@@ -191,11 +215,11 @@ class Model(Blueprint):
             motion_seed: decides what they do, in place of the seed.
             speed: of time, 0.01 to 100; at 0.5, every other frame is a pose between the
                 network's.
-            loop: whether the last frame runs into the first. Then fewer frames are not the
-                first of more.
+            loop: whether the last frame runs into the first, where ``frames * speed`` is from 8
+                to 10,000. Then fewer frames are not the first of more.
 
         Raises:
-            UsageError: a value makes no sense for this model.
+            UsageError: a value is of another type or makes no sense for this model.
         """
         request = self.clip(
             seed,

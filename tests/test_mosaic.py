@@ -115,7 +115,7 @@ def test_clips_of_one_motion_have_names_of_their_own_in_archives(call, tiny: Pat
     ("line", "said"),
     [
         ('{"content_seed": 1}', "it has no seed"),
-        ('{"seed": 1, "content_seed": "x"}', "content_seed x: use a whole number"),
+        ('{"seed": 1, "content_seed": "x"}', "content_seed 'x': use a whole number"),
         ('{"seed": 1, "motion_seed": -1}', "motion_seed -1: use a whole number"),
         ('{"seed": 1, "speed": "slow"}', "speed 'slow': use a factor"),
         ('{"seed": 1, "speed": 0}', "speed 0: use a factor"),

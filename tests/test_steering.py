@@ -256,6 +256,12 @@ def test_a_walk_begins_and_ends_in_its_seeds(model: mocogen.Model, mode: str):
         assert changed.sum() == size, "what does not walk stays"
 
 
+def test_whoever_stays_on_the_way_may_loop(model: mocogen.Model):
+    still = Walk(7, True, True, first=0.5, last=0.5, steps=16)
+    clip = model.clip(3, frames=16, loop=True, walk=still)
+    assert sum(len(latent) for _, latent in model._latents([clip])) == 16
+
+
 def test_a_walk_starts_from_the_first_seeds_state_where_states_are_drawn(model: mocogen.Model):
     drawn = mocogen.Model(replace(model.spec, initial_state="normal"), model.backend)
     state = [drawn._initial_state(drawn.clip(s)) for s in (3, 7)]
@@ -293,7 +299,16 @@ def test_a_walk_arrives_in_the_same_frame_at_any_speed(tiny: Path, speed: float,
         ({"frames": 48, "speed": 0.1, "loop": True}, "from 8 to 10000"),
         ({"frames": 20_000, "loop": True}, "from 8 to 10000"),
         ({"walk": Walk(-1, True, True)}, "to -1"),
+        ({"walk": "7"}, "use a mocogen.Walk"),
+        ({"walk": Walk(1, True, True, first=float("nan"))}, "first nan: use a number from 0 to 1"),
+        ({"walk": Walk(1, True, True, last=1.5)}, "last 1.5: use a number from 0 to 1"),
+        ({"walk": Walk(1, True, True, last=-0.1)}, "last -0.1: use a number from 0 to 1"),
+        ({"walk": Walk(1, True, True, first="0")}, "first '0': use a number from 0 to 1"),  # type: ignore[arg-type]
+        ({"walk": Walk(1, "no", True)}, "content 'no': use true or false"),  # type: ignore[arg-type]
+        ({"walk": Walk(1, True, True, steps=True)}, "steps True: use 1 to 48"),
+        ({"walk": Walk(1, True, True, steps=1.5)}, "steps 1.5: use 1 to 48"),  # type: ignore[arg-type]
         ({"frames": 5, "walk": Walk(1, True, True, steps=6)}, "steps 6: use 1 to 5"),
+        ({"loop": True, "walk": Walk(1, True, True, steps=48)}, "ask for one of the two"),
         (
             {"noise_mode": "feedback", "walk": Walk(1, False, True, steps=6)},
             "the first frame alone",

@@ -1,5 +1,6 @@
 """Sampling: reproducible to the byte, whatever stands beside a clip."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -194,11 +195,30 @@ def test_other_noise_modes(model: mocogen.Model, mode: str):
         ({"seed": -1}, "seed -1"),
         ({"action": "fly"}, "wave1, wave2, jack, bend"),
         ({"noise_mode": "loud"}, "per-frame, constant, feedback"),
+        ({"noise_mode": ""}, "per-frame, constant, feedback"),
+        *(({"frames": frames}, "use a whole number") for frames in (2.0, "2", None, True, [2])),
+        *(({"seed": seed}, "use a whole number from 0 to 9") for seed in (2.0, "2", True)),
+        *(({"speed": speed}, "from 0.01 to 100") for speed in ("1", None, True, 10**400)),
+        *(({"loop": loop}, "use true or false") for loop in ("no", 0, None)),
     ],
 )
 def test_requests_that_make_no_sense(model: mocogen.Model, request_: dict, said: str):
     with pytest.raises(UsageError, match=said):
         model.clip(**request_)
+
+
+def test_numbers_of_numpys_become_plain_ones(model: mocogen.Model):
+    """Those of few bits would overflow on the way, and no JSON takes them."""
+    one, _, few = np.arange(1, 4, dtype=np.uint8)
+    given: dict[str, Any] = {"seed": np.int64(3), "content_seed": one, "motion_seed": few}
+    given |= {"frames": np.uint8(200), "speed": np.float32(0.01)}
+    clip = model.clip(**given)
+    assert json.loads(json.dumps(vars(clip))) == vars(
+        model.clip(3, frames=200, content_seed=1, motion_seed=3, speed=0.01)
+    )
+    walk = Walk(np.int64(9), True, False, np.float32(0.5), np.int64(1), np.uint8(2))  # type: ignore[arg-type]
+    walked = model.clip(3, frames=np.uint8(200), walk=walk).walk
+    assert json.dumps(vars(walked)) == json.dumps(vars(Walk(9, True, False, 0.5, 1.0, 2)))
 
 
 def test_what_is_asked_for_goes_by_name_after_the_first(model: mocogen.Model):
