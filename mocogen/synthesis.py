@@ -272,7 +272,27 @@ class Model(Blueprint):
 
         Yields uint8 of (n, clips, height, width, 3), ``moments`` at a time, so that memory
         does not grow with the clips' length. The frames are those of :meth:`stream`.
+
+        Args:
+            clips: of one length.
+            moments: at least 1; the last time, fewer may come.
+
+        Raises:
+            UsageError: the lengths differ, or ``moments`` is no such number; at the call, not
+                when the first frames are asked for.
         """
+        lengths = sorted({clip.frames for clip in clips})
+        if len(lengths) > 1:
+            raise UsageError(
+                f"clips of {', '.join(map(str, lengths))} frames: side by side, all have one length"
+            )
+        use = "use a whole number of at least 1"
+        moments = check_whole(moments, "moments", use)
+        if moments < 1:
+            raise UsageError(f"moments {moments}: {use}")
+        return self._side_by_side(clips, moments)
+
+    def _side_by_side(self, clips: Sequence[Clip], moments: int) -> Iterator[Frames]:
         size = self.backend.blocks.images
         # Every clip is unrolled by itself, so that each gets on as the others do.
         running = [_cut((latent for _, latent in self._latents([clip])), moments) for clip in clips]

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -239,6 +240,25 @@ def test_clips_side_by_side_are_the_clips_alone(model: mocogen.Model):
         assert np.array_equal(together[:, k], model.sample(19, k, loop=clip.loop))
 
 
+def test_clips_of_two_lengths_do_not_play_side_by_side(model: mocogen.Model):
+    """Their frames would be shared out among the wrong clips."""
+    clips = [model.clip(seed, frames=frames) for seed, frames in ((0, 6), (1, 5))]
+    with pytest.raises(UsageError, match="clips of 5, 6 frames: side by side, all have one"):
+        model.side_by_side(clips)
+
+
+@pytest.mark.parametrize("moments", [0, -1, 1.5, True])
+def test_side_by_side_comes_some_moments_at_a_time(model: mocogen.Model, moments: Any):
+    with pytest.raises(UsageError, match=f"moments {moments}: use a whole number of at least 1"):
+        model.side_by_side([model.clip(0, frames=5)], moments)
+
+
+def test_whoever_stays_on_the_way_may_loop(model: mocogen.Model):
+    still = Walk(7, True, True, first=0.5, last=0.5, steps=16)
+    clip = model.clip(3, frames=16, loop=True, walk=still)
+    assert sum(len(latent) for _, latent in model._latents([clip])) == 16
+
+
 @pytest.mark.parametrize("mode", ["per-frame", "constant"])
 def test_a_walk_begins_and_ends_in_its_seeds(model: mocogen.Model, mode: str):
     def inputs(seed: int, walk: Walk | None = None) -> np.ndarray:
@@ -254,12 +274,6 @@ def test_a_walk_begins_and_ends_in_its_seeds(model: mocogen.Model, mode: str):
         changed = (inputs(3, walk) != start).any(0)
         size = model.spec.content if content else model.spec.motion
         assert changed.sum() == size, "what does not walk stays"
-
-
-def test_whoever_stays_on_the_way_may_loop(model: mocogen.Model):
-    still = Walk(7, True, True, first=0.5, last=0.5, steps=16)
-    clip = model.clip(3, frames=16, loop=True, walk=still)
-    assert sum(len(latent) for _, latent in model._latents([clip])) == 16
 
 
 def test_a_walk_starts_from_the_first_seeds_state_where_states_are_drawn(model: mocogen.Model):
