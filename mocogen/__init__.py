@@ -9,26 +9,46 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import MocogenError, UsageError
 
 if TYPE_CHECKING:
     from .notebook import Video
+    from .steering import Walk
     from .synthesis import Clip, Model, load
 
 __version__ = "0.1.0"
-__all__ = ["Clip", "MocogenError", "Model", "UsageError", "Video", "__version__", "load"]
+__all__ = [
+    "Clip",
+    "MocogenError",
+    "Model",
+    "UsageError",
+    "Video",
+    "Walk",
+    "__version__",
+    "load",
+]
+
+# torch takes over a second to import: only those who sample pay for it.
+_LATER = {
+    "Clip": "synthesis",
+    "Model": "synthesis",
+    "Video": "notebook",
+    "Walk": "steering",
+    "load": "synthesis",
+}
+"""Names that are imported when they are asked for, with the modules that have them."""
 
 
-def __getattr__(name: str) -> Any:
-    # torch takes over a second to import: only those who sample pay for it.
-    if name in ("Clip", "Model", "load"):
-        from . import synthesis
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
-        return getattr(synthesis, name)
-    if name == "Video":
-        from .notebook import Video
 
-        return Video
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # for a type checker, whatever this could give would be a name of mocogen's
+
+    def __getattr__(name: str) -> Any:
+        if name in _LATER:
+            return getattr(import_module(f".{_LATER[name]}", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

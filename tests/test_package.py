@@ -30,6 +30,28 @@ def test_the_wheel_has_weights_types_and_licence(wheel: Path):
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
 
+def test_names_that_come_when_asked_for_are_seen_before(tmp_path: Path):
+    """By completion, without torch; and a type checker knows all that there are, and no others."""
+    look = (
+        "import mocogen, sys; assert set(mocogen.__all__) <= set(dir(mocogen)); "
+        "assert not {'torch', 'numpy'} & set(sys.modules); "
+        "assert all(getattr(mocogen, name) for name in mocogen.__all__); "
+        "assert mocogen.Walk(7, True, False).to == 7 and not hasattr(mocogen, 'Wlak')"
+    )
+    subprocess.run([sys.executable, "-c", look], cwd=ROOT, check=True)
+    pytest.importorskip("mypy", reason="mypy is not installed")
+    names = [
+        *(f"mocogen.{name}" for name in ("Clip", "Model", "Video", "Walk", "load", "__version__")),
+        "mocogen.laod",
+    ]
+    program = tmp_path / "program.py"
+    program.write_text("\n".join(["import mocogen", *names]), "utf-8")
+    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", str(program)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    (line, _) = done.stdout.splitlines()
+    assert 'program.py:8: error: Module has no attribute "laod"' in line
+
+
 def test_the_unpacked_wheel_samples_without_the_tree(wheel: Path, tmp_path: Path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     program = (
