@@ -67,13 +67,13 @@ def find(name_or_path: str | Path) -> Path:
     return path
 
 
-def read_spec(path: Path) -> ModelSpec:
+def read_spec(path: str | Path) -> ModelSpec:
     """The metadata alone, without reading a tensor or importing torch.
 
     Raises:
         MocogenError: the file is no checkpoint of mocogen's, or of another kind.
     """
-    text = read_metadata(path)
+    text = read_metadata(Path(path))
     try:
         return ModelSpec.from_json(text)
     except MocogenError as error:
@@ -206,7 +206,7 @@ def whole_tensors(path: Path) -> Iterator[None]:
         raise MocogenError(f"cannot use {path}: its tensors are damaged ({error})") from None
 
 
-def read(path: Path) -> tuple[ModelSpec, Tensors]:
+def read(path: str | Path) -> tuple[ModelSpec, Tensors]:
     """A checkpoint's spec and its tensors as float32 arrays, without torch.
 
     Raises:
@@ -215,6 +215,7 @@ def read(path: Path) -> tuple[ModelSpec, Tensors]:
     """
     from safetensors import safe_open
 
+    path = Path(path)
     spec = read_spec(path)
     with whole_tensors(path), safe_open(path, framework="numpy") as file:
         kinds = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - no mapping
@@ -229,7 +230,7 @@ def read(path: Path) -> tuple[ModelSpec, Tensors]:
     return spec, tensors
 
 
-def load(path: Path) -> tuple[ModelSpec, MotionNetwork, Generator]:
+def load(path: str | Path) -> tuple[ModelSpec, MotionNetwork, Generator]:
     """A checkpoint's spec and its networks in torch, on the CPU, in eval mode.
 
     Raises:
@@ -328,7 +329,7 @@ def check_values(tensors: Tensors, where: str) -> None:
 
 
 def save(
-    path: Path,
+    path: str | Path,
     spec: ModelSpec,
     motion: MotionNetwork,
     generator: Generator,
@@ -353,7 +354,7 @@ def save(
     }
     if regions is not None:
         tensors[REGIONS] = regions
-    with atomic_path(path) as temporary:
+    with atomic_path(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={KEY: spec.to_json()})
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from .mapping import ContentMapping
 from .notebook import Video
 from .requests import check_bool, check_number, check_seed, check_timing, check_whole
 from .spec import NOISE_MODES, ModelSpec
+
+if TYPE_CHECKING:
+    import torch
 
 Frames = NDArray[np.uint8]
 
@@ -462,7 +465,7 @@ def _groups(clips: Iterable[Clip], size: int) -> Iterator[list[Clip]]:
 
 def load(
     name_or_path: str | Path = checkpoint.DEFAULT,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     backend: str = "auto",
     precision: str = "fp32",
 ) -> Model:
@@ -470,7 +473,7 @@ def load(
 
     Args:
         name_or_path: "weizmann", or a .safetensors file that mocogen wrote.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps"; or torch's own of one of these.
         backend: "auto", "torch", "onnx" or "openvino"; see
             :func:`mocogen.backend_choice.open_backend`.
         precision: "fp32", or "fp16" or "bf16" on a CUDA GPU.
@@ -479,7 +482,7 @@ def load(
         MocogenError: there is no such checkpoint, device or backend, or the file does not fit.
     """
     path = checkpoint.find(name_or_path)
-    return open_model(*checkpoint.read(path), sha256(path), device, backend, precision)
+    return open_model(*checkpoint.read(path), sha256(path), str(device), backend, precision)
 
 
 def open_model(

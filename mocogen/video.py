@@ -495,13 +495,14 @@ def encoding(temporary: Path, path: Path, form: ClipFormat) -> Iterator[ClipWrit
 
 
 @contextmanager
-def open_clip(path: Path, form: ClipFormat) -> Iterator[ClipWriter]:
+def open_clip(path: str | Path, form: ClipFormat) -> Iterator[ClipWriter]:
     """A writer for ``path``; the file is there when the block has ended well, and only then.
 
     Raises:
         UsageError: unknown suffix, or more frames than the format can hold.
         MocogenError: the folder is unwritable, the disk is full or the encoder failed.
     """
+    path = Path(path)
     with atomic_path(path) as temporary, encoding(temporary, path, form) as writer:
         yield writer
 

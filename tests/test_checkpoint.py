@@ -35,6 +35,16 @@ def test_what_is_saved_is_loaded(tiny: Path, tmp_path: Path):
             assert torch.equal(value, after.state_dict()[key]), key
 
 
+def test_a_path_may_be_a_text(tiny: Path, tmp_path: Path):
+    spec, motion, generator = checkpoint.load(str(tiny))
+    again = tmp_path / "again.safetensors"
+    checkpoint.save(str(again), spec, motion, generator)
+    assert checkpoint.read_spec(str(again)) == spec
+    assert checkpoint.read(str(again))[0] == spec
+    with pytest.raises(MocogenError, match="cannot read nowhere"):
+        checkpoint.read("nowhere")
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -241,6 +241,11 @@ def test_unknown_devices(name: str):
         mocogen.load("weizmann", device=name)
 
 
+def test_torchs_own_device_and_a_path_as_text(tiny: Path):
+    loaded = mocogen.load(str(tiny), device=torch.device("cpu"), backend="torch")
+    assert loaded.backend.device == "cpu"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_device_that_is_not_there():
     with pytest.raises(mocogen.MocogenError, match="--device cpu"):

@@ -36,7 +36,7 @@ def frames() -> np.ndarray:
 
 def write(path: Path, frames: np.ndarray, fps: float = 25, pieces: int = 7) -> Path:
     form = ClipFormat(len(frames), frames.shape[1], frames.shape[2], fps, RECORD)
-    with open_clip(path, form) as writer:
+    with open_clip(str(path), form) as writer:  # a text is as good as a path
         for start in range(0, len(frames), pieces):
             writer.write(frames[start : start + pieces])
     return path

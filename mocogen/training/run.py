@@ -39,8 +39,8 @@ _STAGES: dict[str, type[Stage]] = {
 
 
 def train(
-    data: Path,
-    out: Path,
+    data: str | Path,
+    out: str | Path,
     config: TrainConfig,
     device: str = "auto",
     resume: bool = False,
@@ -68,6 +68,7 @@ def train(
         KeyboardInterrupt: interrupted; the state was saved.
     """
     tell = reporter or Silent()
+    data, out = Path(data), Path(out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: give a folder for the run")
     if resume:
