@@ -123,6 +123,15 @@ def check_fps(fps: Any) -> float:
     return check_number(fps, "fps", SLOWEST, FASTEST, use)
 
 
+def computing(device: str, backend: str, precision: str) -> dict[str, str]:
+    """What is to compute the networks, for a clip's record: only what was asked for.
+
+    ``auto`` makes the clip again on a machine without it, too, within one grey level.
+    """
+    asked = {"device": device, "backend": backend, "precision": precision}
+    return {key: value for key, value in asked.items() if value not in ("auto", "fp32")}
+
+
 def check_steps(steps: int, option: str = "steps") -> None:
     """Refuse a way of too few stations.
 

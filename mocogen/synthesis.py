@@ -24,8 +24,8 @@ from .backends import Backend, Floats, Inputs, Pending, Tensors
 from .errors import UsageError
 from .files import sha256
 from .mapping import ContentMapping
-from .notebook import Video
-from .requests import check_bool, check_number, check_seed, check_timing, check_whole
+from .notebook import Origin, Video, sampled
+from .requests import check_bool, check_number, check_seed, check_timing, check_whole, computing
 from .spec import NOISE_MODES, ModelSpec
 
 if TYPE_CHECKING:
@@ -178,6 +178,8 @@ class Model(Blueprint):
     Attributes:
         backend: what computes the networks.
         mapping: what contents pass through before the generator, or None.
+        source: the options that name the networks for the command line, as records have them,
+            or None where none do.
     """
 
     def __init__(
@@ -186,10 +188,12 @@ class Model(Blueprint):
         backend: Backend,
         sha256: str | None = None,
         mapping: ContentMapping | None = None,
+        source: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(spec, sha256)
         self.backend = backend
         self.mapping = mapping
+        self.source = source
 
     def sample(
         self,
@@ -202,10 +206,12 @@ class Model(Blueprint):
         motion_seed: SupportsIndex | None = None,
         speed: float = 1.0,
         loop: bool = False,
+        walk: steering.Walk | None = None,
     ) -> Video:
         """One clip: uint8 of (frames, height, width, 3), values 0 to 255.
 
-        It is a numpy array that a notebook shows as a video.
+        It is a numpy array that a notebook shows as a video. Its ``request`` tells the seed, and
+        ``save`` writes it to a file.
 
         Args:
             frames: length of the clip, 1 to ``requests.MOST_FRAMES``.
@@ -220,6 +226,7 @@ class Model(Blueprint):
                 network's.
             loop: whether the last frame runs into the first, where ``frames * speed`` is from 8
                 to 10,000. Then fewer frames are not the first of more.
+            walk: to another seed, over the length of the clip; somebody turns into another.
 
         Raises:
             UsageError: a value is of another type or makes no sense for this model.
@@ -233,9 +240,12 @@ class Model(Blueprint):
             motion_seed=motion_seed,
             speed=speed,
             loop=loop,
+            walk=walk,
         )
         blocks = [block for _, block in self.stream([request])]
-        return Video(np.concatenate(blocks), self.spec.fps)
+        action = None if request.action is None else self.spec.actions[request.action]
+        origin = Origin(request, action, self.source, self.sha256)
+        return sampled(np.concatenate(blocks), self.spec.fps, origin)
 
     def stream(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Frames]]:
         """Frames of many clips, in order and a few at a time.
@@ -482,7 +492,9 @@ def load(
         MocogenError: there is no such checkpoint, device or backend, or the file does not fit.
     """
     path = checkpoint.find(name_or_path)
-    return open_model(*checkpoint.read(path), sha256(path), str(device), backend, precision)
+    asked = (str(device), backend, precision)
+    source = {"checkpoint": str(name_or_path), **computing(*asked)}
+    return open_model(*checkpoint.read(path), sha256(path), *asked, source)
 
 
 def open_model(
@@ -492,15 +504,17 @@ def open_model(
     device: str,
     backend: str,
     precision: str,
+    source: dict[str, Any] | None = None,
 ) -> Model:
     """The model of networks that have been read; the options are those of :func:`load`.
 
     Args:
         spec, tensors: as :func:`mocogen.checkpoint.read` gives them.
         sha256: hash of the checkpoint, or None for networks that came from elsewhere.
+        source: the options that name the networks for the command line, or None.
 
     Raises:
         MocogenError: there is no such device or backend.
     """
     networks = open_backend(backend, device, spec, tensors, precision)
-    return Model(spec, networks, sha256, ContentMapping.of(spec, tensors))
+    return Model(spec, networks, sha256, ContentMapping.of(spec, tensors), source)

@@ -29,12 +29,14 @@ def test_a_command_of_the_readme(command: str, run, tmp_path: Path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_python_of_the_readme():
+def test_the_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", text, re.S)
     scope: dict = {}
     exec(program, scope)
     assert scope["video"].shape == (48, 96, 96, 3)
+    assert (tmp_path / "bend.mp4").stat().st_size > 5000
 
 
 def test_the_map_of_the_code_names_what_is_there():

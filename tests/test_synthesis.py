@@ -244,6 +244,7 @@ def test_unknown_devices(name: str):
 def test_torchs_own_device_and_a_path_as_text(tiny: Path):
     loaded = mocogen.load(str(tiny), device=torch.device("cpu"), backend="torch")
     assert loaded.backend.device == "cpu"
+    assert loaded.source == {"checkpoint": str(tiny), "device": "cpu", "backend": "torch"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

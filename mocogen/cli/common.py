@@ -126,25 +126,22 @@ def read_networks(
     backend: str,
     precision: str = "fp32",
 ) -> tuple[ModelSpec, Tensors, str, dict[str, Any]]:
-    """The networks that the options name, their hash, and those options for a clip's record.
+    """The networks that the options name, their hash, and those options for a clip's record."""
+    from ..requests import computing
 
-    What computes the networks is in the record only where it was asked for: ``auto`` makes
-    the clip again on a machine without it, too, within one grey level.
-    """
-    asked = {"device": device, "backend": backend, "precision": precision}
-    computing = {key: value for key, value in asked.items() if value not in ("auto", "fp32")}
+    asked = computing(device, backend, precision)
     if generator is None:
         from .. import checkpoint as own
         from .. import files
 
         name = DEFAULT if checkpoint is None else checkpoint
         path = own.find(name)
-        return *own.read(path), files.sha256(path), {"checkpoint": name, **computing}
+        return *own.read(path), files.sha256(path), {"checkpoint": name, **asked}
     from .. import foreign
 
     source = {"generator": str(generator), "motion": str(motion) if motion else None}
     pair = foreign.read_pair(generator, motion)
-    return *pair, foreign.pair_sha256(generator, motion), source | computing
+    return *pair, foreign.pair_sha256(generator, motion), source | asked
 
 
 def load_model(
@@ -160,7 +157,7 @@ def load_model(
 
     computing = (device, backend, precision)
     spec, tensors, sha256, source = read_networks(checkpoint, generator, motion, *computing)
-    return open_model(spec, tensors, sha256, *computing), source
+    return open_model(spec, tensors, sha256, *computing, source), source
 
 
 def write_mosaic(
