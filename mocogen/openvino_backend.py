@@ -6,6 +6,7 @@ OpenVINO runs it as fast as torch and starts much sooner (docs/speed.md).
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,13 @@ class OpenVinoBackend(CpuBackend):
     def __init__(self, spec: ModelSpec, tensors: Tensors) -> None:
         super().__init__(spec, tensors)
         self._generator = _request(_generator(spec, tensors, self.blocks.images))
+        self._turn = threading.Lock()
 
     def begin_images(self, latents: Floats) -> Pending:
-        found = np.array(self._generator.infer({0: latents[:, :, None, None]})[0])
+        # There is one request, whose memory the result lies in, and other threads run while it
+        # computes: each has it to itself until its frames are copied.
+        with self._turn:
+            found = np.array(self._generator.infer({0: latents[:, :, None, None]})[0])
         return lambda: found
 
 

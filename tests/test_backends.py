@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_onnx_runtime_gives_the_same_bits_with_any_number_of_threads(
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
         made.append(mocogen.load("weizmann", "cpu", "onnx").sample(40, seed=6))
     assert np.array_equal(*made)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_threads_that_share_a_model_get_their_own_clips(tiny: Path, name: str) -> None:
+    model = mocogen.load(tiny, "cpu", name)
+    seeds = range(24)
+    alone = [model.sample(32, seed=seed) for seed in seeds]
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda seed: model.sample(32, seed=seed), seeds)
+        wrong = [
+            seed for seed, clip in zip(seeds, together, strict=True) if (clip != alone[seed]).any()
+        ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
