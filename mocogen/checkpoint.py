@@ -73,11 +73,14 @@ def read_spec(path: str | Path) -> ModelSpec:
     Raises:
         MocogenError: the file is no checkpoint of mocogen's, or of another kind.
     """
-    text = read_metadata(Path(path))
+    return _spec_of(read_metadata(Path(path)), str(path))
+
+
+def _spec_of(text: str, where: str) -> ModelSpec:
     try:
         return ModelSpec.from_json(text)
     except MocogenError as error:
-        raise MocogenError(f"cannot use {path}: {error}") from None
+        raise MocogenError(f"cannot use {where}: {error}") from None
 
 
 def read_metadata(path: Path) -> str:
@@ -342,20 +345,31 @@ def save(
     file; biases, batch statistics and the content mapping's ``regions`` stay in float32.
 
     Raises:
-        MocogenError: the spec has values that :func:`read` would refuse, or the file cannot be
-            written.
+        MocogenError: the file cannot be written, or :func:`read` would refuse it: the spec has
+            impossible values, the networks or the regions are of other sizes than it says, the
+            regions are missing or not wanted, or values are not finite (beyond 65504 in float16)
+            or are variances below 0. Nothing is written then.
     """
-    spec.check()
+    import numpy as np
     from safetensors.numpy import save_file
 
-    tensors = {
-        key: value.astype("float16" if half and value.ndim > 1 else "float32")
-        for key, value in tensors_of(motion, generator).items()
-    }
+    metadata, where = spec.to_json(), f"the networks for {path}"
+    _spec_of(metadata, where)
+    found = tensors_of(motion, generator)
     if regions is not None:
-        tensors[REGIONS] = regions
+        found[REGIONS] = regions
+    check(layout(spec), {key: value.shape for key, value in found.items()}, where)
+    with np.errstate(over="ignore"):  # told of below
+        # In C's order: the package writes the memory as it lies there, whatever its strides say.
+        tensors = {
+            key: np.ascontiguousarray(
+                value, "float16" if half and value.ndim > 1 and key != REGIONS else "float32"
+            )
+            for key, value in found.items()
+        }
+    check_values(tensors, where)
     with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={KEY: spec.to_json()})
+        save_file(tensors, temporary, metadata={KEY: metadata})
 
 
 def _some(names: list[str], most: int = 4) -> str:

@@ -144,9 +144,10 @@ def save(path: Path, spec: FlowSpec, network: VoxelFlow) -> None:
     import torch
     from safetensors.torch import save_file
 
-    tensors = {
-        _PREFIX + key: value.detach().cpu().to(torch.float16 if value.ndim > 1 else torch.float32)
-        for key, value in network.state_dict().items()
-    }
+    # Contiguous: the package refuses other layouts, such as channels-last.
+    tensors = {}
+    for key, value in network.state_dict().items():
+        kind = torch.float16 if value.ndim > 1 else torch.float32
+        tensors[_PREFIX + key] = value.detach().to("cpu", kind).contiguous()
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={KEY: spec.to_json()})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 import mocogen
 from mocogen import MocogenError, checkpoint, latents
 from mocogen.backend_choice import open_backend
+from mocogen.generator import Generator
 from mocogen.spec import FORMAT, ModelSpec
 
 
@@ -43,6 +45,68 @@ def test_a_path_may_be_a_text(tiny: Path, tmp_path: Path):
     assert checkpoint.read(str(again))[0] == spec
     with pytest.raises(MocogenError, match="cannot read nowhere"):
         checkpoint.read("nowhere")
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_the_layout_of_the_memory_is_not_that_of_the_file(tiny: Path, tmp_path: Path, half: bool):
+    spec, motion, generator = checkpoint.load(tiny)
+    generator.to(memory_format=torch.channels_last)
+    motion.lstm.weight_ih.data = motion.lstm.weight_ih.data.t().contiguous().t()
+    again = tmp_path / "again.safetensors"
+    checkpoint.save(again, spec, motion, generator, half)
+    before, after = load_file(tiny), load_file(again)
+    assert all(torch.equal(value.float(), after[key].float()) for key, value in before.items())
+
+
+def with_value(value: float) -> Callable[[Generator], None]:
+    def change(generator: Generator) -> None:
+        generator.main[3].weight.data[0, 0, 0, 0] = value
+
+    return change
+
+
+def with_a_variance_below_zero(generator: Generator) -> None:
+    generator.main[4].running_var[1] = -1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "change", "half", "said"),
+    [
+        ({"hidden": 9}, None, True, r"lstm.weight_ih \(32, 5\) instead of \(36, 5\)"),
+        ({"actions": ()}, None, True, r"lstm.weight_ih \(32, 5\) instead of \(32, 3\)"),
+        ({"cell": "gru"}, None, True, r"missing motion.gru.weight_ih"),
+        ({"regions": 2, "content_push": 1.0}, None, True, r"missing content\.regions"),
+        ({"width": 0}, None, True, "width = 0"),
+        ({"pixel_range": 7}, None, True, "wrong kind"),
+        ({"format": FORMAT + 1}, None, True, "update mocogen"),
+        ({}, with_value(float("nan")), False, r"not finite in generator\.main\.3\.weight"),
+        ({}, with_value(1e5), True, r"not finite in generator\.main\.3\.weight"),
+        ({}, with_a_variance_below_zero, False, r"below 0 in generator\.main\.4\.running_var"),
+    ],
+)
+def test_what_could_not_be_read_is_not_written(
+    tiny: Path,
+    tmp_path: Path,
+    changes: dict,
+    change: Callable[[Generator], None] | None,
+    half: bool,
+    said: str,
+):
+    spec, motion, generator = checkpoint.load(tiny)
+    if change is not None:
+        change(generator.requires_grad_(False))
+    target = tmp_path / "model.safetensors"
+    with pytest.raises(MocogenError, match=said):
+        checkpoint.save(target, replace(spec, **changes), motion, generator, half)
+    assert not list(tmp_path.iterdir())
+
+
+def test_full_storage_has_room_for_what_half_has_not(tiny: Path, tmp_path: Path):
+    spec, motion, generator = checkpoint.load(tiny)
+    with_value(1e5)(generator.requires_grad_(False))
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, spec, motion, generator, half=False)
+    assert checkpoint.read(path)[1]["generator.main.3.weight"].max() == 1e5
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import mocogen
 from mocogen import checkpoint, latents, onnx_models
@@ -83,6 +84,18 @@ def mapped(tiny: Path, tmp_path: Path) -> Path:
     return path
 
 
+def test_regions_are_stored_as_they_are_whatever_their_memory_is(
+    mapped: Path, tmp_path: Path
+) -> None:
+    spec, motion, generator = checkpoint.load(mapped)
+    regions = orthonormal(3, spec.content)
+    turned, path = regions.T.copy().T, tmp_path / "turned.safetensors"
+    assert not turned.flags.c_contiguous
+    for given in (turned, regions.astype(np.float64)):
+        checkpoint.save(path, spec, motion, generator, regions=given)
+        np.testing.assert_array_equal(checkpoint.read(path)[1]["content.regions"], regions)
+
+
 def test_sampling_maps_the_content(mapped: Path, tiny: Path) -> None:
     spec, motion, generator = checkpoint.load(mapped)
     tensors = checkpoint.read(mapped)[1]
@@ -137,8 +150,8 @@ def test_impossible_values_are_refused(wrong: dict[str, Any], named: str) -> Non
 
 
 def test_regions_must_be_there(tiny: Path, tmp_path: Path) -> None:
-    spec, motion, generator = checkpoint.load(tiny)
+    spec = replace(checkpoint.read_spec(tiny), regions=2, content_push=1.0)
     path = tmp_path / "without.safetensors"
-    checkpoint.save(path, replace(spec, regions=2, content_push=1.0), motion, generator)
+    save_file(load_file(tiny), path, {"mocogen": spec.to_json()})
     with pytest.raises(MocogenError, match=r"missing content\.regions"):
         mocogen.load(path)

@@ -93,6 +93,15 @@ def test_a_checkpoint_holds_the_network(tmp_path: Path) -> None:
     torch.testing.assert_close(between(read, first, second, 0.5), ours, atol=0.02, rtol=0)
 
 
+def test_the_layout_of_the_memory_is_not_that_of_the_file(tmp_path: Path) -> None:
+    network, path = VoxelFlow(4), tmp_path / "flow.safetensors"
+    flow_checkpoint.save(path, FlowSpec(width=4), network)
+    before = path.read_bytes()
+    network.to(memory_format=torch.channels_last)
+    flow_checkpoint.save(path, FlowSpec(width=4), network)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
