@@ -57,7 +57,9 @@ class RecurrentCell(nn.Module):
     """What the gated cells share: stacked gate weights, and an input projection of its own.
 
     The input's share of the gates does not depend on the state, so :meth:`project` can be
-    applied to all frames at once, and only :meth:`step` remains inside the loop over time.
+    applied to all frames at once, and only :meth:`step` remains inside the loop over time. Those
+    two are what a subclass overrides to compute something else: ``forward`` is one after the
+    other, and networks go without it.
 
     Parameters, with ``gates`` blocks of ``hidden_size`` rows one upon the other:
         weight_ih: (gates * hidden_size, input_size).
@@ -132,11 +134,19 @@ class LSTMCell(RecurrentCell):
         h = torch.sigmoid(o) * torch.tanh(c)
         return h, c
 
+    @property
+    def is_overridden(self) -> bool:
+        """Whether :meth:`project` or :meth:`step` is a subclass's or this one cell's own, so that
+        :meth:`unroll_in_place` computes something else."""
+        own = [getattr(method, "__func__", None) for method in (self.project, self.step)]
+        return own != [LSTMCell.project, LSTMCell.step]
+
     @torch.no_grad()
     def unroll_in_place(
         self, x: Tensor, n_frames: int, state: LSTMState
     ) -> tuple[Tensor, LSTMState]:
-        """:meth:`step` many times, faster: no gradient passes through it.
+        """This class's :meth:`project`, and its :meth:`step` many times, faster: no gradient
+        passes through it.
 
         All steps share one piece of memory, which is cut into the four gates once, clips side by
         side, so that a gate is one run of numbers; and one sigmoid serves all of them:
@@ -154,7 +164,10 @@ class LSTMCell(RecurrentCell):
         Returns:
             The hidden states (n_frames, batch, hidden_size), and h and c after the last step.
         """
-        if len(state[0]) == 1 and x.device.type == "cpu" and x.dtype == torch.float32:
+        # What is recorded or compiled is torch's operations: numpy's results would be constants.
+        recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
+        if len(state[0]) == 1 and on_cpu and not recorded:
             hidden, c = self._unroll_one(x.expand(n_frames, 1, -1)[:, 0], state)
             return hidden[:, None], (hidden[-1:].clone(), c)
         n, batch = self.hidden_size, len(state[0])

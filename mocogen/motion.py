@@ -8,6 +8,7 @@ the network R_M; linear layer and batch norm as in ECE 417 MP6).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,10 @@ class MotionNetwork(nn.Module):
 
     Members: ``lstm`` (or ``gru``), the cell; ``linear``, hidden to motion; ``bn``, batch norm
     over the motion code without learned scale; ``hidden_size``.
+
+    To change what the cell computes, put one in its place whose ``project`` and ``step`` do it:
+    these are what the network calls, with gradients and without, and never the cell's
+    ``forward``.
 
     Args:
         noise: length of a noise vector.
@@ -128,7 +133,7 @@ class MotionNetwork(nn.Module):
 
         # Autograd and autocast both need steps that return new tensors.
         in_place = not (torch.is_grad_enabled() or torch.is_autocast_enabled(noise.device.type))
-        if in_place and isinstance(cell, LSTMCell) and isinstance(state, tuple):
+        if in_place and _is_lstm(cell) and isinstance(state, tuple):
             hidden, state = cell.unroll_in_place(inputs, n_frames, state)
             return self._codes(hidden), state
 
@@ -190,6 +195,10 @@ class MotionNetwork(nn.Module):
         if self.bn.training:
             return torch.stack([self.bn(frame) for frame in codes])
         return self.bn(codes.flatten(0, 1)).view_as(codes)
+
+
+def _is_lstm(cell: LSTMCell | GRUCell) -> TypeGuard[LSTMCell]:
+    return isinstance(cell, LSTMCell) and not cell.is_overridden
 
 
 class LSTM(MotionNetwork):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from mocogen.layers import LSTMCell, LSTMState
 from mocogen.motion import LSTM, MotionNetwork
 
 CELLS = pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -76,6 +77,75 @@ def test_sampling_without_gradients_gives_the_same_codes() -> None:
         sampled = motion(noise)
     assert not sampled.requires_grad
     assert_close(sampled, motion(noise).detach())
+
+
+class Leaky(LSTMCell):
+    """A cell that forgets half of its output."""
+
+    def step(self, projected: Tensor, state: LSTMState) -> LSTMState:
+        h, c = super().step(projected, state)
+        return h / 2, c
+
+
+class Deaf(LSTMCell):
+    """A cell that hears its input at a tenth."""
+
+    def project(self, x: Tensor) -> Tensor:
+        return super().project(x / 10)
+
+
+@pytest.mark.parametrize("kind", [Leaky, Deaf])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_cell_of_ones_own_counts_without_gradients_too(kind: type[LSTMCell], batch: int) -> None:
+    noise, motion = torch.randn(6, batch, 3), network()
+    plain = motion(noise).detach()
+    cell = kind(3, 5)
+    cell.load_state_dict(motion.lstm.state_dict())
+    motion.lstm = cell
+    wanted = motion(noise).detach()
+    assert (wanted - plain).abs().max() > 1e-2
+    with torch.no_grad():
+        assert_close(motion(noise), wanted)
+        # One that is put into a cell as it is, and not into its class.
+        motion.lstm = LSTMCell(3, 5)
+        motion.lstm.load_state_dict(cell.state_dict())
+        motion.lstm.step, motion.lstm.project = cell.step, cell.project  # type: ignore[method-assign]
+        assert_close(motion(noise), wanted)
+
+
+def test_a_subclass_that_adds_nothing_stays_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Named(LSTMCell):
+        pass
+
+    motion, called = network(), []
+    motion.lstm = Named(3, 5)
+    unroll = LSTMCell.unroll_in_place
+
+    def counted(self: LSTMCell, *given: Any) -> tuple[Tensor, LSTMState]:
+        called.append(self)
+        return unroll(self, *given)
+
+    monkeypatch.setattr(LSTMCell, "unroll_in_place", counted)
+    with torch.no_grad():
+        motion(torch.randn(6, 4, 3))
+    assert called == [motion.lstm]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        lambda motion, noise: torch.jit.trace(motion, (noise,), check_trace=False),
+        lambda motion, noise: torch.export.export(motion, (noise,)).module(),
+    ],
+    ids=["traced", "exported"],
+)
+def test_what_is_recorded_of_a_network_takes_other_noise(recorded: Any, batch: int) -> None:
+    motion = network().requires_grad_(False)
+    first, second = torch.randn(2, 7, batch, 3)
+    with torch.no_grad():
+        assert_close(recorded(motion, first)(second), motion(second))
 
 
 def test_training_normalises_every_frame_by_its_own_batch() -> None:
