@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .errors import UsageError
 from .layers import GRUCell, Linear, LSTMCell, LSTMState
 
 State = Tensor | LSTMState
@@ -40,6 +41,9 @@ class MotionNetwork(nn.Module):
         cell: "lstm", or "gru" for networks that others trained.
         head: whether a linear layer and a batch norm follow the cell. Without them the
             hidden state is the motion code, as in the authors' own network.
+
+    Raises:
+        UsageError: the cell is neither.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class MotionNetwork(nn.Module):
         head: bool = True,
     ) -> None:
         super().__init__()
+        if cell not in ("lstm", "gru"):
+            raise UsageError(f"unknown cell {cell!r}: use lstm or gru")
         self.noise_size = noise
         self.hidden_size = hidden
         self.motion_size = motion if head else hidden
@@ -124,8 +130,7 @@ class MotionNetwork(nn.Module):
             if constant:
                 raise ValueError("n_frames is needed when one noise vector serves the whole clip")
             n_frames = len(noise)
-        if n_frames < 1:
-            raise ValueError(f"{n_frames} frames: at least 1 is needed")
+        _check_frames(n_frames)
         batch = noise.shape[-2]
         if state is None:
             state = self.initial_state(batch)
@@ -159,7 +164,11 @@ class MotionNetwork(nn.Module):
 
         Returns the motion codes, (n_frames, batch, motion), and the pair of next input and
         state to go on from.
+
+        Raises:
+            ValueError: as :meth:`unroll`.
         """
+        _check_frames(n_frames)
         inputs, inner = state or (noise, self.initial_state(len(noise)))
         cell, readout = self.cell, self._readout()
         outputs: list[Tensor] = []
@@ -199,6 +208,11 @@ class MotionNetwork(nn.Module):
 
 def _is_lstm(cell: LSTMCell | GRUCell) -> TypeGuard[LSTMCell]:
     return isinstance(cell, LSTMCell) and not cell.is_overridden
+
+
+def _check_frames(n_frames: int) -> None:
+    if n_frames < 1:
+        raise ValueError(f"{n_frames} frames: at least 1 is needed")
 
 
 class LSTM(MotionNetwork):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from mocogen.errors import UsageError
 from mocogen.layers import LSTMCell, LSTMState
 from mocogen.motion import LSTM, MotionNetwork
 
@@ -181,6 +182,18 @@ def test_feeding_back_can_go_on_too(cell: str) -> None:
     start, state = motion.feed_back(noise, 4)
     end, _ = motion.feed_back(noise, 4, state=state)
     assert_close(torch.cat([start, end]), motion.feed_back(noise, 8)[0])
+
+
+@pytest.mark.parametrize("n_frames", [0, -1])
+def test_no_frames_cannot_be_fed_back(n_frames: int) -> None:
+    with pytest.raises(ValueError, match=f"{n_frames} frames: at least 1 is needed"):
+        MotionNetwork(2, 5, 2).feed_back(torch.randn(4, 2), n_frames)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "LSTM", ""])
+def test_an_unknown_cell_is_refused(cell: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown cell '{cell}': use lstm or gru"):
+        MotionNetwork(2, 5, 2, cell=cell)
 
 
 def test_a_category_changes_the_motion() -> None:
