@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,18 +31,36 @@ class OnnxBackend(CpuBackend):
 
     def __init__(self, spec: ModelSpec, tensors: Tensors) -> None:
         super().__init__(spec, tensors)
-        self._generator = _session(onnx_models.generator(spec, tensors, split=True))
+        self._open(onnx_models.generator(spec, tensors, split=True))
+
+    def _open(self, model: bytes) -> None:
+        self._model = model  # the session holds the same bytes for as long
+        self._generator = _session(model)
         self._threads = threads()
-        # One thread in all, where one was asked for: the main one.
-        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+        self._workers: tuple[int, ThreadPoolExecutor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and other processes make a backend of: a session cannot be copied."""
+        return {"spec": self._spec, "motion": self._motion, "model": self._model}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._spec, self._motion = state["spec"], state["motion"]
+        self._open(state["model"])
 
     def begin_images(self, latents: Floats) -> Pending:
         # ONNX Runtime's own threads do not share all of a convolution's work, and it computes
         # image by image, so that shares of any size give the same bits. Two for each thread:
         # where the encoder takes a core from one, the other goes on meanwhile.
         shares = np.array_split(latents, min(2 * self._threads, len(latents)))
-        begun = (self._pool.map if self._pool else map)(self._frames, shares)
+        # One thread in all, where one was asked for: the main one.
+        begun = (self._pool().map if self._threads > 1 else map)(self._frames, shares)
         return lambda: np.concatenate(list(begun))
+
+    def _pool(self) -> ThreadPoolExecutor:
+        # A process that was forked has its parent's pool, but none of the threads in it.
+        if self._workers is None or self._workers[0] != os.getpid():
+            self._workers = os.getpid(), ThreadPoolExecutor(self._threads)
+        return self._workers[1]
 
     def _frames(self, latents: Floats) -> NDArray[np.uint8]:
         (frames,) = self._generator.run(None, {"latents": latents})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from .backends import Floats, Pending, Tensors
 from .cpu_backend import CpuBackend
 from .processors import threads
 from .spec import ModelSpec
-from .weights import generator_layers
+from .weights import Layer, generator_layers
 
 # It goes without this package of its own, which notes the machine in the home folder and calls
 # its makers.
@@ -34,8 +35,24 @@ class OpenVinoBackend(CpuBackend):
 
     def __init__(self, spec: ModelSpec, tensors: Tensors) -> None:
         super().__init__(spec, tensors)
-        self._generator = _request(_generator(spec, tensors, self.blocks.images))
+        # OpenVINO computes from this memory, and goes on doing so: it lies there once, and
+        # nobody else changes it.
+        self._open([replace(x, kernel=x.kernel.copy("C")) for x in generator_layers(tensors)])
+
+    def _open(self, layers: list[Layer]) -> None:
+        self._layers = layers
+        model = _generator(self._spec, layers, self.blocks.images)
+        config = {**_CONFIG, "INFERENCE_NUM_THREADS": threads()}
+        self._generator = ov.Core().compile_model(model, "CPU", config).create_infer_request()
         self._turn = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and other processes make a backend of: a request cannot be copied."""
+        return {"spec": self._spec, "motion": self._motion, "layers": self._layers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._spec, self._motion = state["spec"], state["motion"]
+        self._open(state["layers"])
 
     def begin_images(self, latents: Floats) -> Pending:
         # There is one request, whose memory the result lies in, and other threads run while it
@@ -45,21 +62,15 @@ class OpenVinoBackend(CpuBackend):
         return lambda: found
 
 
-def _request(model: ov.Model) -> ov.InferRequest:
-    config = {**_CONFIG, "INFERENCE_NUM_THREADS": threads()}
-    return ov.Core().compile_model(model, "CPU", config).create_infer_request()
-
-
-def _generator(spec: ModelSpec, tensors: Tensors, images: int) -> ov.Model:
+def _generator(spec: ModelSpec, layers: list[Layer], images: int) -> ov.Model:
     """Latents (images, input, 1, 1) to pixels, uint8 of (images, height, width, 3)."""
     inputs = spec.content + spec.motion + spec.generator_categories
     latent = ops.parameter([images, inputs, 1, 1], np.float32)
     x: Any = latent
-    for layer in generator_layers(tensors):
+    for layer in layers:
         stride, pad = [layer.stride] * 2, [layer.pad] * 2
-        x = ops.convolution_backprop_data(
-            x, ops.constant(layer.kernel), stride, None, pad, pad, [1, 1]
-        )
+        kernel = ops.constant(layer.kernel, shared_memory=True)
+        x = ops.convolution_backprop_data(x, kernel, stride, None, pad, pad, [1, 1])
         if layer.shift is not None:
             x = ops.relu(ops.add(x, ops.constant(layer.shift[None, :, None, None])))
     low, high = spec.pixel_range

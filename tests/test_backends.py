@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +120,54 @@ def test_threads_that_share_a_model_get_their_own_clips(tiny: Path, name: str) -
             seed for seed, clip in zip(seeds, together, strict=True) if (clip != alone[seed]).any()
         ]
     assert wrong == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name in CPU_ONLY])
+def test_a_forked_process_goes_on_with_the_model(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Not with torch, whose threads a forked process waits for in vain."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    model = mocogen.load(tiny, "cpu", name)
+    clip = model.sample(20, seed=1)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), _keep, (model,)) as pool:
+        try:
+            again = pool.submit(_sample_kept).result(timeout=60)
+        except TimeoutError:
+            for process in list(pool._processes.values()):
+                process.kill()
+            raise
+    assert np.array_equal(again, clip)
+    assert np.array_equal(model.sample(20, seed=1), clip)
+
+
+def _keep(model: mocogen.Model) -> None:
+    _kept.append(model)
+
+
+def _sample_kept() -> np.ndarray:
+    return np.asarray(_kept[-1].sample(20, seed=1))
+
+
+_kept: list[mocogen.Model] = []
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_copy_of_a_model_makes_the_same_frames(
+    tiny: Path, name: str, again: Callable[[mocogen.Model], mocogen.Model]
+) -> None:
+    model = mocogen.load(tiny, "cpu", name)
+    copied = again(model)
+    assert copied.backend is not model.backend
+    assert copied.spec == model.spec
+    for mode in ("per-frame", "constant"):
+        wanted = model.sample(20, seed=1, noise_mode=mode)
+        assert np.array_equal(copied.sample(20, seed=1, noise_mode=mode), wanted)
+    # A copy of a copy, which has never seen the checkpoint.
+    assert np.array_equal(again(copied).sample(20, seed=1), model.sample(20, seed=1))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
