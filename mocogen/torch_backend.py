@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,8 @@ _BLOCKS = {
     "mps": Blocks(images=64, clips=16, steps=16),
 }
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_SETTINGS = threading.Lock()
+"""Held while cuDNN's settings are not the caller's."""
 
 
 class TorchBackend:
@@ -60,9 +65,10 @@ class TorchBackend:
     def unroll(
         self, noise: Floats, category: NDArray[np.int64] | None, state: Any
     ) -> tuple[Floats, Any]:
-        codes, state = self._motion.unroll(
-            self._inputs(noise), len(noise), self._category(category), state
-        )
+        with _as_asked(self._home):
+            codes, state = self._motion.unroll(
+                self._inputs(noise), len(noise), self._category(category), state
+            )
         return codes.float().cpu().numpy(), state
 
     @torch.inference_mode()
@@ -70,9 +76,10 @@ class TorchBackend:
         self, inputs: Inputs, category: NDArray[np.int64] | None, state: Any
     ) -> tuple[Floats, Inputs, Any]:
         given = self._inputs(inputs)
-        codes, (after, state) = self._motion.feed_back(
-            given, self.blocks.steps, self._category(category), (given, state)
-        )
+        with _as_asked(self._home):
+            codes, (after, state) = self._motion.feed_back(
+                given, self.blocks.steps, self._category(category), (given, state)
+            )
         return codes.float().cpu().numpy(), after.cpu().numpy(), state
 
     @torch.inference_mode()
@@ -80,9 +87,9 @@ class TorchBackend:
         latent = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device)
         latent = latent[:, :, None, None].to(self._type)
         latent = latent.contiguous(memory_format=torch.channels_last)
-        # On CUDA only: exact float32, where its convolutions would otherwise round to 10 bits,
-        # and the same bits every time. Grey levels need more bits than bfloat16 has.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        device = torch.device(self.device)
+        with _as_asked(device), _exact_convolutions(device):
+            # Grey levels need more bits than bfloat16 has.
             made = self._generator(latent).float()
         pixels = to_pixels(made, *self._range)
         return lambda: pixels.cpu().numpy()
@@ -92,6 +99,25 @@ class TorchBackend:
 
     def _category(self, category: NDArray[np.int64] | None) -> Tensor | None:
         return None if category is None else torch.from_numpy(category).to(self._home)
+
+
+def _as_asked(device: torch.device) -> torch.autocast:
+    """Computing in the precision of the parameters, whatever the caller's autocast says: a clip
+    is its seed."""
+    return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def _exact_convolutions(device: torch.device) -> Iterator[None]:
+    """On CUDA: exact float32, where convolutions would otherwise round to 10 bits, and the same
+    bits every time."""
+    if device.type != "cuda":
+        yield
+        return
+    # The settings are the whole process's. Two threads that set and restore them at once would
+    # leave one's settings behind, or restore the caller's in the middle of the other's work.
+    with _SETTINGS, torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
 
 
 def check_precision(precision: str, device: str) -> None:

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import mocogen
 from mocogen import (
@@ -29,6 +31,7 @@ from mocogen import (
 from mocogen.backend_choice import CPU_ONLY, open_backend
 from mocogen.backends import Backend
 from mocogen.cli import main
+from mocogen.spec import NOISE_MODES, ModelSpec
 
 from .conftest import BACKENDS
 
@@ -120,6 +123,58 @@ def test_threads_that_share_a_model_get_their_own_clips(tiny: Path, name: str) -
             seed for seed, clip in zip(seeds, together, strict=True) if (clip != alone[seed]).any()
         ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("mode", NOISE_MODES)
+def test_a_clip_does_not_depend_on_its_callers_autocast(mode: str) -> None:
+    spec = ModelSpec(content=5, noise=4, hidden=8, motion=4, width=4, image_size=32)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tensors = checkpoint.tensors_of(*checkpoint.build(spec))
+    tensors = {k: v * 8 if k.endswith("weight") and v.ndim == 4 else v for k, v in tensors.items()}
+    backend = open_backend("torch", "cpu", spec, tensors)
+    called = []
+    for part in (backend._motion.linear, backend._generator[0]):  # type: ignore[attr-defined]
+        part.register_forward_hook(lambda *_: called.append(torch.is_autocast_enabled("cpu")))
+    model = mocogen.Model(spec, backend)
+    wanted = model.sample(20, seed=1, noise_mode=mode)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model.sample(20, seed=1, noise_mode=mode)
+        assert torch.is_autocast_enabled("cpu")
+    assert np.array_equal(found, wanted)
+    assert called
+    assert not any(called)
+    assert wanted.std() > 5
+
+
+def test_threads_leave_the_settings_of_the_process_alone(tiny: Path) -> None:
+    """On a CPU they are not touched at all, so that they cannot be restored in a wrong order."""
+    model = mocogen.load(tiny, "cpu", "torch")
+    settings, seen = torch.backends.cudnn, []
+    before = settings.deterministic, settings.allow_tf32
+    layer = model.backend._generator[0]  # type: ignore[attr-defined]
+    layer.register_forward_hook(
+        lambda *_: seen.append((settings.deterministic, settings.allow_tf32))
+    )
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda seed: model.sample(32, seed=seed), range(8)))
+    assert set(seen) == {before}
+    assert (settings.deterministic, settings.allow_tf32) == before
+
+
+def test_on_a_gpu_one_thread_at_a_time_has_exact_convolutions() -> None:
+    settings, cuda = torch.backends.cudnn, torch.device("cuda")
+    before = settings.deterministic, settings.allow_tf32
+    assert before != (True, False)
+
+    def exact(_: int) -> bool:
+        with torch_backend._exact_convolutions(cuda):
+            time.sleep(0.002)
+            return (settings.deterministic, settings.allow_tf32) == (True, False)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(exact, range(32)))
+    assert (settings.deterministic, settings.allow_tf32) == before
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
