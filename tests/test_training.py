@@ -216,6 +216,16 @@ def test_the_joint_stage_wants_both_networks_or_none(clip_folder: Path, tmp_path
     assert not list(tmp_path.glob("state-*"))
 
 
+def test_the_callers_random_numbers_stay_as_they_were(
+    run: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    with_states(tmp_path, run, "generator")
+    before = torch.get_rng_state()
+    config = tiny("run.stages=generator,motion,joint")
+    assert train(clip_folder, tmp_path, config, "cpu", resume=True) is not None
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_checkpoint_has_the_mapping_that_its_generator_learned(
     run: Path, clip_folder: Path, tmp_path: Path
 ) -> None:

@@ -85,7 +85,9 @@ def load_encoder(context: Context) -> MotionEncoder:
             "the motion stage needs the generator stage's state, and there is no "
             f"{state_path(context.folder, 'generator')}: run that stage first"
         )
-    encoder = MotionEncoder(context.config.model.motion, context.config.generator.encoder_width)
+    config = context.config
+    with torch.random.fork_rng(devices=[]):  # its first values are overwritten
+        encoder = MotionEncoder(config.model.motion, config.generator.encoder_width)
     encoder.load_state_dict(state["modules"]["encoder_average"])
     return encoder.eval().requires_grad_(False)
 
@@ -320,7 +322,8 @@ class MotionStage(Stage):
         """Frames of each action from the generator and the averaged motion network."""
         state = read_state(state_path(self.context.folder, "generator"))
         model = self.context.config.model
-        generator = image_generator(model)
+        with torch.random.fork_rng(devices=[]):  # its first values are overwritten
+            generator = image_generator(model)
         generator.load_state_dict(state["modules"]["generator_average"])
         generator.to(self.context.device).train(not norms_frozen(state))
         motion = unwhitened(self.motion_average, self.trajectories).to(self.context.device)

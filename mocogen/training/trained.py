@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import MocogenError
@@ -101,8 +102,10 @@ def _networks(
     mapping: ContentMapping | None, states: dict[str, dict[str, Any]],
 ) -> Networks:  # fmt: skip
     model = context.config.model
-    motion = motion_network(model, len(context.clips.actions))
-    generator = image_generator(model)
+    # Their first values are overwritten: torch's random numbers stay as they were.
+    with torch.random.fork_rng(devices=[]):
+        motion = motion_network(model, len(context.clips.actions))
+        generator = image_generator(model)
     motion.load_state_dict(motion_weights)
     generator.load_state_dict(generator_weights)
     return Networks(
