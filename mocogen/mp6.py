@@ -19,11 +19,18 @@ class LSTM(motion.LSTM):
     """The course's ``LSTM(input_size, hidden_size)``, which remembers its state.
 
     Attributes:
-        h, c: hidden and cell state, (batch, hidden_size); set by :meth:`initHidden`.
+        h, c: hidden and cell state, (batch, hidden_size); set by :meth:`initHidden`, and None
+            before. They go where the network goes (``.to()``, ``.double()``), but are no part
+            of its ``state_dict()``.
     """
 
     h: Tensor
     c: Tensor
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.register_buffer("h", None, persistent=False)
+        self.register_buffer("c", None, persistent=False)
 
     def initWeight(self, init_forget_bias: float = 1) -> None:
         """Xavier-uniform weights; forget-gate biases ``init_forget_bias``, other biases 0."""
@@ -40,7 +47,7 @@ class LSTM(motion.LSTM):
         the last ones there. In training mode each frame is normalised with its own batch
         statistics.
         """
-        if not hasattr(self, "h"):
+        if self.h is None:
             self.initHidden(inputs.shape[-2])
         codes, (self.h, self.c) = self.unroll(inputs, n_frames, state=(self.h, self.c))
         return codes

@@ -121,3 +121,27 @@ def test_first_call_needs_no_init_hidden() -> None:
     codes = network(noise, 6)
     network.initHidden(5)
     assert_close(codes, network(noise, 6))
+
+
+def test_the_state_goes_where_the_network_goes() -> None:
+    network, noise = mp6.LSTM(3, 4).eval(), torch.randn(5, 3)
+    keys = list(network.state_dict())
+    network.initHidden(5)
+    network(noise, 6)
+    before = network.h, network.c
+    network.double()
+    assert_close([network.h, network.c], [part.double() for part in before])
+    codes = network(noise.double(), 6)
+    assert {codes.dtype, network.h.dtype, network.c.dtype} == {torch.float64}
+    network.to("meta")
+    assert {network.h.device.type, network.c.device.type} == {"meta"}
+    assert list(network.state_dict()) == keys
+
+
+def test_a_state_that_has_gradients_goes_with_it_and_keeps_them() -> None:
+    network, noise = mp6.LSTM(3, 4), torch.randn(5, 3)
+    network(noise, 6)
+    first = network.lstm.weight_hh
+    network.double()
+    network(noise.double(), 6).sum().backward()
+    assert first.grad is not None
