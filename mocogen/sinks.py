@@ -148,11 +148,23 @@ class FileSink(Sink):
     @contextmanager
     def open(self, job: Job, form: ClipFormat) -> Iterator[ClipWriter]:
         digest = ""
-        with self.store.writing(job.path, self.token) as temporary:
-            with encoding(temporary, job.path, form) as writer:
-                yield writer
-            if self.manifest:
-                digest = sha256(temporary)
+        try:
+            with self.store.writing(job.path, self.token) as temporary:
+                with encoding(temporary, job.path, form) as writer:
+                    yield writer
+                if self.manifest:
+                    digest = sha256(temporary)
+            self._list(job, digest)
+        except BaseException:
+            # An interruption may come between the name and the line: what is there is listed.
+            if digest and self.store.on_disk and self._named(job, digest):
+                self._list(job, digest)
+            raise
+
+    def _named(self, job: Job, digest: str) -> bool:
+        return self.store.whole(job.path, lambda path: sha256(path) == digest)
+
+    def _list(self, job: Job, digest: str) -> None:
         if self.manifest:
             self.manifest.append(job.path, manifest_line(job), digest)
 

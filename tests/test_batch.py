@@ -530,6 +530,30 @@ def test_a_disk_that_is_really_full(run, tiny: Path, tmp_path: Path):
         subprocess.run(["umount", str(small)], check=True)
 
 
+def test_a_file_that_was_named_before_an_interruption_is_listed(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = mocogen.load(tiny, "cpu")
+    template = f"{tmp_path}/{{seed}}.npy"
+    jobs = plan(model, [Request(seed=seed, frames=2, out=template) for seed in (1, 2)], {})
+    rename = Path.replace
+
+    def rename_and_stop(self: Path, target: Path) -> Path:
+        rename(self, target)
+        if target.name == "2.npy":
+            raise KeyboardInterrupt
+        return target
+
+    monkeypatch.setattr(Path, "replace", rename_and_stop)
+    with (
+        manifest.Manifest(tmp_path / "manifest.jsonl", {}) as listed,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        list(batch.render(model, jobs, FileSink(listed)))
+    lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["file"] for line in lines] == ["1.npy", "2.npy"]
+
+
 def test_ctrl_c_leaves_whole_clips_that_are_listed(tiny: Path, tmp_path: Path):
     command = [sys.executable, "-m", "mocogen", "sample", "--checkpoint", str(tiny), "--quiet"]
     command += ["--count", "5000", "--frames", "40", "--seed", "0", "--out", "{seed}.gif"]
