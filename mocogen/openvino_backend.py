@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,12 +34,10 @@ class OpenVinoBackend(CpuBackend):
 
     def __init__(self, spec: ModelSpec, tensors: Tensors) -> None:
         super().__init__(spec, tensors)
-        # OpenVINO computes from this memory, and goes on doing so: it lies there once, and
-        # nobody else changes it.
-        self._open([replace(x, kernel=x.kernel.copy("C")) for x in generator_layers(tensors)])
+        self._open(list(generator_layers(tensors)))
 
     def _open(self, layers: list[Layer]) -> None:
-        self._layers = layers
+        self._layers = layers  # OpenVINO has its own copy, but no way to ask for it
         model = _generator(self._spec, layers, self.blocks.images)
         config = {**_CONFIG, "INFERENCE_NUM_THREADS": threads()}
         self._generator = ov.Core().compile_model(model, "CPU", config).create_infer_request()
@@ -69,7 +66,7 @@ def _generator(spec: ModelSpec, layers: list[Layer], images: int) -> ov.Model:
     x: Any = latent
     for layer in layers:
         stride, pad = [layer.stride] * 2, [layer.pad] * 2
-        kernel = ops.constant(layer.kernel, shared_memory=True)
+        kernel = ops.constant(layer.kernel)
         x = ops.convolution_backprop_data(x, kernel, stride, None, pad, pad, [1, 1])
         if layer.shift is not None:
             x = ops.relu(ops.add(x, ops.constant(layer.shift[None, :, None, None])))

@@ -323,7 +323,7 @@ def test_categories_enter_the_generator_where_the_order_says_so():
     backend = open_backend("torch", "cpu", spec, checkpoint.tensors_of(motion, generator))
     model = mocogen.Model(spec, backend)
     assert model.sample(3, seed=1, action="b").shape == (3, 32, 32, 3)
-    (_, latent), *_ = model._latents([model.clip(1, 3, action="b")])
+    (_, latent), *_ = model._latents([model.clip(1, frames=3, action="b")])
     noise = torch.from_numpy(latents.noise(1, 0, 3, 3))[:, None]
     with torch.no_grad():
         codes = motion.eval()(noise)[:, 0]

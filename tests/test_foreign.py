@@ -124,7 +124,7 @@ def test_an_action_of_the_authors_layout_is_its_category(tmp_path: Path, backend
     model = model_of(authors_module(tmp_path / "authors.pt", 6), None, backend)
     assert model.spec.pixel_range == (-1.0, 1.0)
     for k, one_hot in enumerate(np.eye(6)):
-        (_, latent), *_ = model._latents([model.clip(5, 4, action=str(k))])
+        (_, latent), *_ = model._latents([model.clip(5, frames=4, action=str(k))])
         assert np.array_equal(latent[:, 50:56], np.tile(one_hot, (4, 1)))
 
 

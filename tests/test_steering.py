@@ -295,7 +295,7 @@ def test_the_initial_state_is_the_motion_seeds(tiny: Path):
 def test_a_walk_arrives_in_the_same_frame_at_any_speed(tiny: Path, speed: float, arrival: int):
     """Its last: which step of the network's that is, the speed decides."""
     model = mocogen.load(tiny, device="cpu")
-    clip = model.clip(3, 8, speed=speed, walk=Walk(7, False, True, steps=8))
+    clip = model.clip(3, frames=8, speed=speed, walk=Walk(7, False, True, steps=8))
     noise = model._noise(clip, 0, arrival + 1)
     there = latents.noise(7, 0, arrival + 1, model.spec.noise)
     assert np.array_equal(noise[-1], there[-1])
