@@ -218,10 +218,12 @@ def look_rows(action: str, sampled: list[Sampled], real: Real) -> list[Row]:
         reference = mean(real.looks[action], name)
         value = mean([one.look for one in sampled], name) / reference
         rows.append(Row(label, action, value, wanted, reference))
-    energy, moves = (row.value * (row.real or 0.0) for row in rows[:2])
-    small = mean(real.looks[action], "motion_energy") - mean(real.looks[action], "movement")
-    if small > 0:
-        rows.append(Row("small changes", action, (energy - moves) / small, None, small))
+    made, filmed = (
+        mean(looks, "motion_energy") - mean(looks, "movement")
+        for looks in ([one.look for one in sampled], real.looks[action])
+    )
+    if filmed > 0:
+        rows.append(Row("small changes", action, made / filmed, None, filmed))
     reference = diversity(real.first_frames(action))
     value = diversity(np.stack([one.first_frame for one in sampled])) / reference
     return [*rows, Row("diversity", action, value, DIVERSE, reference)]

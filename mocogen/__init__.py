@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from .errors import MocogenError, UsageError
 
 if TYPE_CHECKING:
+    from .clip import Clip
     from .notebook import Video
     from .steering import Walk
-    from .synthesis import Clip, Model, load
+    from .synthesis import Model, load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 
 # torch takes over a second to import: only those who sample pay for it.
 _LATER = {
-    "Clip": "synthesis",
+    "Clip": "clip",
     "Model": "synthesis",
     "Video": "notebook",
     "Walk": "steering",

@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .clip import Clip
 from .errors import DiskFullError, MocogenError, UsageError
 from .jobs import Job
 from .processors import threads
 from .sinks import Sink
-from .synthesis import Clip, Model
+from .synthesis import Model
 from .video import ClipFormat, enlarged
 
 AHEAD = 4

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .clip import Clip
 from .errors import UsageError
 from .provenance import Record
 from .requests import Seeds, check_steps
 from .steering import Walk
-from .synthesis import Clip, Frames, Model
+from .synthesis import Frames, Model
 from .video import ClipFormat, enlarged, open_clip, writer_for
 
 LONGEST_SIDE = 16_383

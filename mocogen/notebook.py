@@ -6,39 +6,18 @@ with it; a difference or a mean of clips is a plain array, for it is no clip.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .clip import Clip, Origin, record_of
 from .errors import UsageError
 from .requests import check_fps
 
-if TYPE_CHECKING:
-    from .provenance import Record
-    from .synthesis import Clip
-
 SHOWN_HEIGHT = 192
 """Small clips are enlarged to this height in a notebook, in pixels."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a video was sampled from.
-
-    Attributes:
-        request: what was asked for.
-        action: the name of its action, or None where the model has none.
-        source: the options that name the networks for the command line, or None where none do.
-        sha256: hash of the checkpoint, or None for networks that came from elsewhere.
-    """
-
-    request: Clip
-    action: str | None
-    source: Record | None
-    sha256: str | None
 
 
 class Video(np.ndarray[Any, np.dtype[np.uint8]]):
@@ -101,7 +80,6 @@ class Video(np.ndarray[Any, np.dtype[np.uint8]]):
                 another shape or type than a video's.
             MocogenError: it cannot be written.
         """
-        from .jobs import record_of
         from .video import ClipFormat, open_clip
 
         if not self._is_video():

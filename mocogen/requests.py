@@ -28,22 +28,32 @@ SHORTEST_LOOP, LONGEST_LOOP = 8, 10_000
 """Motion codes that a loop may be made of: it is searched for and closed as a whole."""
 
 
-def check_whole(value: Any, name: str, use: str = "use a whole number") -> int:
+def check_whole(
+    value: Any,
+    name: str,
+    use: str = "use a whole number",
+    low: int | None = None,
+    high: int | None = None,
+) -> int:
     """A whole number, numpy's too, as a plain one: those of few bits overflow when added up.
 
     Args:
         name: what it is called in the sentence.
         use: what the sentence says to do.
+        low, high: the bounds, which belong to it, or None.
 
     Raises:
-        UsageError: it is something else, True and 2.0 included.
+        UsageError: it is something else, True and 2.0 included, or out of bounds.
     """
     try:
-        if not isinstance(value, bool):
-            return operator.index(value)
+        plain = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        pass
-    raise UsageError(f"{name} {value!r}: {use}")
+        plain = None
+    if plain is None:
+        raise UsageError(f"{name} {value!r}: {use}")
+    if (low is not None and plain < low) or (high is not None and plain > high):
+        raise UsageError(f"{name} {plain}: {use}")
+    return plain
 
 
 def check_number(value: Any, name: str, low: float, high: float, use: str) -> float:
@@ -106,11 +116,7 @@ def check_seed(seed: Any, name: str = "seed") -> int:
     Raises:
         UsageError: names the range.
     """
-    use = f"use a whole number from 0 to {MAX_SEED}"
-    plain = check_whole(seed, name, use)
-    if not 0 <= plain <= MAX_SEED:
-        raise UsageError(f"{name} {plain}: {use}")
-    return plain
+    return check_whole(seed, name, f"use a whole number from 0 to {MAX_SEED}", 0, MAX_SEED)
 
 
 def check_fps(fps: Any) -> float:
@@ -198,17 +204,14 @@ class Request:
         frames, speed, _ = check_timing(self.frames, self.speed, self.loop)
         if self.fps is not None:
             plain["fps"] = check_fps(self.fps)
-        use = "use a whole number from 1 to 32"
-        scale = check_whole(self.scale, "scale", use)
-        if not 1 <= scale <= 32:
-            raise UsageError(f"scale {scale}: {use}")
+        scale = check_whole(self.scale, "scale", "use a whole number from 1 to 32", 1, 32)
         # A clip holds these in its record: 20 and 20.0 would make two clips of one.
         for name, value in {**plain, "frames": frames, "speed": speed, "scale": scale}.items():
             object.__setattr__(self, name, value)
 
     def refused(self, error: UsageError) -> UsageError:
         """The same error, which names the request's line where it has one."""
-        return UsageError(f"line {self.line} of the requests: {error}") if self.line else error
+        return _at_line(self.line, error) if self.line else error
 
     def steering(self) -> dict[str, Any]:
         """The options of ``STEERING`` that differ from the values there."""
@@ -337,9 +340,13 @@ def from_lines(lines: Iterable[str], defaults: Request) -> Iterator[Request]:
                 yield _from_line(line, replace(defaults, index=index, line=number))
                 index += 1
         except UsageError as error:
-            raise UsageError(f"line {number} of the requests: {error}") from None
+            raise _at_line(number, error) from None
         except UnicodeDecodeError:
             raise UsageError(f"line {number} of the requests is no text in UTF-8") from None
+
+
+def _at_line(number: int, error: UsageError) -> UsageError:
+    return UsageError(f"line {number} of the requests: {error}")
 
 
 def _from_line(line: str, defaults: Request) -> Request:

@@ -127,7 +127,7 @@ class FileSink(Sink):
         """Whether the manifest lists the job's file, and it is there and whole."""
         path = jobs[0].path
         digest = self.manifest.digest(path, manifest_line(jobs[0])) if self.manifest else None
-        return digest is not None and self.store.whole(path, lambda p: sha256(p) == digest)
+        return digest is not None and self._is(path, digest)
 
     def adopts(self, jobs: Sequence[Job]) -> bool:
         """Whether the file's own record is the job's. A .npy has none, and is a stranger's."""
@@ -139,7 +139,7 @@ class FileSink(Sink):
                 return False
         except MocogenError:
             return False
-        self.manifest.append(job.path, manifest_line(job), sha256(job.path))
+        self._list(job, sha256(job.path))
         return True
 
     def elsewhere(self, manifest: Listing, token: str) -> FileSink:
@@ -157,12 +157,12 @@ class FileSink(Sink):
             self._list(job, digest)
         except BaseException:
             # An interruption may come between the name and the line: what is there is listed.
-            if digest and self.store.on_disk and self._named(job, digest):
+            if digest and self.store.on_disk and self._is(job.path, digest):
                 self._list(job, digest)
             raise
 
-    def _named(self, job: Job, digest: str) -> bool:
-        return self.store.whole(job.path, lambda path: sha256(path) == digest)
+    def _is(self, path: Path, digest: str) -> bool:
+        return self.store.whole(path, lambda file: sha256(file) == digest)
 
     def _list(self, job: Job, digest: str) -> None:
         if self.manifest:

@@ -119,7 +119,7 @@ def _images(path: Path) -> Iterator[Frame]:
         for image in images(path):
             yield np.asarray(rgb(image))
     except MocogenError as error:
-        raise MocogenError(f"cannot smooth {path}: it is {error}") from None
+        raise MocogenError(f"cannot smooth {path}: {error}") from None
     except Exception:  # decoders raise whatever they like on damaged files
         raise MocogenError(f"cannot read {path}: it is damaged, or holds no images") from None
 

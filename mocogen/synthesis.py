@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from . import checkpoint, latents, steering
 from .backend_choice import open_backend
 from .backends import Backend, Floats, Inputs, Pending, Tensors
+from .clip import Clip, Origin
 from .errors import UsageError
 from .files import sha256
 from .mapping import ContentMapping
-from .notebook import Origin, Video, sampled
+from .notebook import Video, sampled
 from .requests import check_bool, check_number, check_seed, check_timing, check_whole, computing
 from .spec import NOISE_MODES, ModelSpec
 
@@ -33,43 +34,11 @@ if TYPE_CHECKING:
 
 Frames = NDArray[np.uint8]
 
-_Parts = list[tuple["Clip", Floats]]
+_Parts = list[tuple[Clip, Floats]]
 """Latents (n, input) with the clip that each belongs to."""
 
 _LONG = 4096
 """Clips of more frames than this are unrolled one by one, so that memory stays bounded."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A request for one clip, checked by :meth:`Model.clip`, in plain numbers.
-
-    Attributes:
-        seed: 0 to ``requests.MAX_SEED``; what the clip is called by.
-        frames: how many frames, at least 1.
-        action: index into the spec's actions, or None where the model has none.
-        noise_mode: one of ``spec.NOISE_MODES``.
-        content_seed: decides who and where.
-        motion_seed: decides the noise.
-        speed: of time; below 1, frames come to lie between the network's.
-        loop: whether the last frame runs into the first.
-        walk: to another seed, or None.
-    """
-
-    seed: int
-    frames: int
-    action: int | None
-    noise_mode: str
-    content_seed: int
-    motion_seed: int
-    speed: float = 1.0
-    loop: bool = False
-    walk: steering.Walk | None = None
-
-    @property
-    def codes(self) -> int:
-        """How many motion codes the network must make for it."""
-        return steering.codes_needed(self.frames, self.speed, self.loop)
 
 
 class Blueprint:
@@ -150,10 +119,7 @@ class Blueprint:
         )
         for name in ("content", "motion"):
             check_bool(getattr(walk, name), name)
-        use = f"use 1 to {frames}, the clip's frames"
-        steps = check_whole(walk.steps, "steps", use)
-        if not 1 <= steps <= frames:
-            raise UsageError(f"steps {steps}: {use}")
+        steps = check_whole(walk.steps, "steps", f"use 1 to {frames}, the clip's frames", 1, frames)
         to = check_seed(walk.to, "to")
         walk = replace(walk, to=to, first=first, last=last, steps=steps)
         if loop and walk.moves:
@@ -299,10 +265,7 @@ class Model(Blueprint):
             raise UsageError(
                 f"clips of {', '.join(map(str, lengths))} frames: side by side, all have one length"
             )
-        use = "use a whole number of at least 1"
-        moments = check_whole(moments, "moments", use)
-        if moments < 1:
-            raise UsageError(f"moments {moments}: {use}")
+        moments = check_whole(moments, "moments", "use a whole number of at least 1", 1)
         return self._side_by_side(clips, moments)
 
     def _side_by_side(self, clips: Sequence[Clip], moments: int) -> Iterator[Frames]:

@@ -88,17 +88,19 @@ def watched(quiet: bool) -> bool:
     return not quiet and sys.stderr.isatty()
 
 
-def tell_if_slower(file: object, real: float, asked: float) -> None:
-    """Say so where a format cannot play as fast as was asked for.
+def tell_if_slower(file: object, real: float, asked: float) -> bool:
+    """Say so where a format cannot play as fast as was asked for; whether that was said.
 
     Args:
         real, asked: frames a second.
     """
-    if real < 0.9 * asked:
+    slower = real < 0.9 * asked
+    if slower:
         say(
             f"{file} plays slower than asked for: its format cannot show {asked:.4g} frames/s; "
             "an .mp4 can"
         )
+    return slower
 
 
 def clips_bar(verb: str, clips: int, quiet: bool) -> AbstractContextManager[Callable[[], None]]:

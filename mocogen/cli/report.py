@@ -62,9 +62,8 @@ class Report:
         elif self.total == 1 and not self.quiet:
             common.say(_line(outcome, _shown(outcome, sink)))
         if not self.quiet and not self._slower_told:
-            asked = outcome.job.fps
-            self._slower_told = outcome.fps < asked
-            common.tell_if_slower(_shown(outcome, sink), outcome.fps, asked)
+            file, asked = _shown(outcome, sink), outcome.job.fps
+            self._slower_told = common.tell_if_slower(file, outcome.fps, asked)
 
     @contextmanager
     def progress(self) -> Iterator[Any]:

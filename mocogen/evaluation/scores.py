@@ -20,7 +20,8 @@ from .measures import (
 )
 
 if TYPE_CHECKING:
-    from ..synthesis import Clip, Model
+    from ..clip import Clip
+    from ..synthesis import Model
 
 SIZE = 64
 """Clips are compared at this size, that of the real ones; but for their sharpness."""
