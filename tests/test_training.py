@@ -710,7 +710,7 @@ def test_codes_that_no_longer_change_have_less_noise(
     monkeypatch.setattr(GeneratorStage, "_noisy", recorded)
     changes = ["generator.steps=4", "generator.encoder_freeze=0.5", "generator.code_noise=0.2"]
     changes += ["run.stages=generator", "generator.discriminator_start=1.0"]
-    train(clip_folder, tmp_path / "kept", tiny(*changes), "cpu")
+    train(clip_folder, tmp_path / "kept", tiny(*changes, "generator.code_noise_kept=0"), "cpu")
     assert noise == [0.2] * 4
     noise.clear()
     train(clip_folder, tmp_path / "less", tiny(*changes, "generator.code_noise_kept=0.1"), "cpu")
@@ -866,12 +866,15 @@ def test_a_rate_may_fall_at_the_very_end_only() -> None:
 def test_a_state_may_be_older_than_a_bound(run: Path, clip_folder: Path, tmp_path: Path) -> None:
     with_states(tmp_path, run, "generator")
     state = read_state(tmp_path / "state-generator.pt")
-    assert '"encoder_freeze": 0.45' in state["config"]
-    state["config"] = state["config"].replace('"encoder_freeze": 0.45', '"encoder_freeze": 2.0')
+    before = tiny().generator.encoder_freeze
+    assert f'"encoder_freeze": {before}' in state["config"]
+    state["config"] = state["config"].replace(
+        f'"encoder_freeze": {before}', '"encoder_freeze": 2.0'
+    )
     torch.save(state, tmp_path / "state-generator.pt")
     text = (run / "config.toml").read_text("utf-8")
     (tmp_path / "config.toml").write_text(
-        text.replace("encoder_freeze = 0.45", "encoder_freeze = 2.0"), "utf-8"
+        text.replace(f"encoder_freeze = {before}", "encoder_freeze = 2.0"), "utf-8"
     )
     longer = tiny("run.stages=generator", "generator.steps=6", "generator.encoder_freeze=1")
     train(clip_folder, tmp_path, longer, "cpu", resume=True)

@@ -573,7 +573,7 @@ def _check(config: TrainConfig) -> None:
     if config.generator.counterpart and config.data.attributes:
         raise UsageError(
             "generator.counterpart is of no use with data.attributes: clips of one group show "
-            "other sizes or colours"
+            "other sizes or colours. Add --set generator.counterpart=0"
         )
     if config.joint.frames < MIN_FRAMES:
         raise UsageError(
