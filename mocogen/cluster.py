@@ -262,7 +262,9 @@ class Cluster:
 
         Returns those that have ended in it.
         """
-        for call in pending:
+        # The last ones first: a worker whose call has ended takes the next that waits, and Ray
+        # ends this process if that one is cancelled in the same moment.
+        for call in reversed(pending):
             self._ray.cancel(call)
         if not pending:
             return []
