@@ -161,6 +161,12 @@ class GeneratorConfig:
         hard: a rebuilt frame's error counts in proportion to its own size to the power of this,
             so that frames which are seldom like the others are learned all the same; 0 for
             equally.
+        action_code: size of the action's one-hot vector at the end of every motion code, of whose
+            ``model.motion`` numbers the pose has the rest; 0 for codes of the pose alone.
+        start: a checkpoint, by its path or the name of one that ships, whose generator the stage
+            goes on with; empty to begin from noise.
+        hold: with ``start``, the fraction up to which that generator is left as it is, while a new
+            encoder learns its motion codes.
     """
 
     steps: int
@@ -203,6 +209,9 @@ class GeneratorConfig:
     counterpart: float = 0.0
     hard: float = 0.0
     code_noise_kept: float = 0.0
+    action_code: float = 0.0
+    start: str = ""
+    hold: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -575,6 +584,10 @@ def _check(config: TrainConfig) -> None:
             "generator.counterpart is of no use with data.attributes: clips of one group show "
             "other sizes or colours. Add --set generator.counterpart=0"
         )
+    if config.generator.hold and not config.generator.start:
+        raise UsageError("generator.hold is of no use without generator.start, a checkpoint")
+    if config.generator.hold > config.generator.encoder_freeze:
+        raise UsageError("generator.hold ends after generator.encoder_freeze: nothing would learn")
     if config.joint.frames < MIN_FRAMES:
         raise UsageError(
             f"joint.frames = {config.joint.frames}: D_V looks at {MIN_FRAMES} frames at least"
@@ -593,7 +606,7 @@ _POSITIVE = (
 
 _SHARES = (
     "push_hold", "push_end", "encoder_freeze", "encoder_shift", "discriminator_start",
-    "norm_freeze", "long_share", "decay_start",
+    "norm_freeze", "long_share", "decay_start", "hold",
 )  # fmt: skip
 """Fractions of a stage, and shares of something else."""
 
@@ -687,7 +700,7 @@ def _toml(value: Any) -> str:
 
 
 _LASTING = {
-    "generator": ("encoder_width", "discriminator_width", "discriminator_size"),
+    "generator": ("encoder_width", "discriminator_width", "discriminator_size", "action_code"),
     "motion": ("critic_width",),
     "joint": ("discriminator_width", "spectral"),
     "flow": ("width", "hold_out"),

@@ -51,7 +51,7 @@ def write_checkpoint(context: Context) -> Path | None:
         calibrate_motion(motion, context.config, random)
     if not networks.norms_frozen:
         calibrate(generator, motion, context.config, random, mapping)
-    spec = make_spec(context.config, context.clips, networks.hours, mapping)
+    spec = make_spec(context.config, context.clips, networks.hours, mapping, networks.start_sha256)
     regions = None if mapping is None else mapping.regions
     checkpoint.save(context.checkpoint, spec, motion, generator, regions=regions)
     return context.checkpoint
@@ -115,8 +115,9 @@ def _collect(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
 
 
 def make_spec(
-    config: TrainConfig, clips: ClipSet, hours: dict[str, float], mapping: ContentMapping | None
-) -> ModelSpec:
+    config: TrainConfig, clips: ClipSet, hours: dict[str, float],
+    mapping: ContentMapping | None, start_sha256: str = "",
+) -> ModelSpec:  # fmt: skip
     """The checkpoint's metadata, with everything needed to repeat the run."""
     model, data = config.model, config.data
     return ModelSpec(
@@ -135,5 +136,5 @@ def make_spec(
         name=model.name,
         data=data.stated_name,
         license=data.license,
-        training=training_record(config, hours, clips.filmed),
+        training=training_record(config, hours, clips.filmed, start_sha256),
     )

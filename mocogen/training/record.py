@@ -24,18 +24,21 @@ def versions() -> dict[str, str]:
 
 
 def training_record(
-    config: TrainConfig, hours: Mapping[str, float], clips: Sequence[Clip]
+    config: TrainConfig, hours: Mapping[str, float], clips: Sequence[Clip], start_sha256: str = ""
 ) -> dict[str, Any]:
     """What a checkpoint says of the run that made it, with everything needed to repeat it.
 
     Args:
         hours: of each stage.
         clips: those that were trained on, as they were filmed.
+        start_sha256: hash of the checkpoint that the run began with; empty if it began from noise.
     """
+    start = {"start_sha256": start_sha256} if start_sha256 else {}
     return {
         "recipe": config.recipe,
         "config": config.to_dict(),
         "seed": config.run.seed,
+        **start,
         "hours": dict(hours),
         "clips": len(clips),
         "data_sha256": digest_of(clips),

@@ -21,6 +21,7 @@ from ..errors import MocogenError, UsageError
 from ..files import atomic_path, lock, write_errors
 from ..flow_checkpoint import FlowSpec
 from ..generator import Generator
+from .codes import MotionCodes
 from .config import STAGES, TrainConfig, load_config, to_toml
 from .data import ClipSet, load_clips
 from .export import make_spec, write_checkpoint
@@ -142,6 +143,12 @@ def _require_possible(config: TrainConfig, clips: ClipSet) -> None:
     Raises:
         MocogenError: a name or a number is none that a checkpoint may have.
     """
+    named = MotionCodes(config, len(clips.actions)) if not config.is_flow else None
+    if named is not None and named.pose < 1:
+        raise UsageError(
+            f"model.motion = {config.model.motion}: with generator.action_code, {named.named} of "
+            "them are the action's; use more"
+        )
     try:
         if config.is_flow:
             FlowSpec(config.flow.width, config.flow.name).check()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .augment import discriminator_view, encoder_view, flip_where, jitter, view_draws
+from .codes import MotionCodes
 from .config import GeneratorConfig
 from .content import ContentRegions, mapped
 from .counterparts import Counterparts
@@ -39,11 +40,12 @@ from .losses import (
     weighted_l1,
     weighted_l2,
 )
-from .networks import Classifier, FrameDiscriminator, MotionEncoder, image_generator
+from .networks import Classifier, FrameDiscriminator, image_generator
 from .optimisation import adam, average_gradients, half_cosine, ramp, set_rate, update_average
 from .sampling import FrameSampler
 from .sheets import grid
 from .stage import Context, Stage
+from .start import start_with, started_with
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -57,7 +59,7 @@ class Swapped:
 
     Attributes:
         group, action: (n,), of the content and of the motion.
-        code: (n, motion).
+        code: (n, pose), without the action.
         latent: (n, motion + content), what the generator takes.
         weight: (n,), how clearly the content belongs to its group.
     """
@@ -89,15 +91,21 @@ class GeneratorStage(Stage):
             bool(clips.other_looks),
         )  # fmt: skip
         self.sampler = FrameSampler(clips, device)
+        self.codes = MotionCodes(config, len(clips.actions))
         actions, people = max(1, len(clips.actions)), len(clips.people)
         with context.initialising(self.name):
             generator = image_generator(model)
-            encoder = MotionEncoder(model.motion, values.encoder_width)
-            action = Classifier(model.motion, actions)
-            identity = Classifier(model.motion, people, hidden=64)
+            encoder = self.codes.encoder()
+            action = Classifier(self.codes.pose, actions)
+            identity = Classifier(self.codes.pose, people, hidden=64)
             discriminator = FrameDiscriminator(
                 values.discriminator_size, values.discriminator_width, self.sampler.seen
             )
+        started = started_with(context)
+        if started is None and values.start:
+            started = start_with(generator, values.start, model)
+        self.started = started or ""  # names what was begun with
+        generator.train(not self.started)
         channels_last: Any = {"memory_format": torch.channels_last}
         self.generator = generator.to(device, **channels_last)
         self.encoder = encoder.to(device, **channels_last)
@@ -141,13 +149,14 @@ class GeneratorStage(Stage):
     def step(self, progress: float) -> dict[str, Tensor]:
         values = self.values
         judged = progress >= values.discriminator_start
-        frozen = progress >= values.encoder_freeze
+        frozen, held = progress >= values.encoder_freeze, progress < values.hold
+        self.generator.requires_grad_(not held)
         self._freeze_norms(progress >= values.norm_freeze and self._settled())
         self._set_rates(progress, judged)
         if values.counterpart and judged and frozen and self.counterparts is None:
             self.counterparts = Counterparts(self.sampler, self.encoder_average)
         return self.recorder(
-            (judged, frozen, self.generator.training),
+            (judged, frozen, held, self.generator.training),
             lambda drawn: self._learn(drawn, judged, frozen),
             self._draw(progress, judged),
         )
@@ -178,7 +187,8 @@ class GeneratorStage(Stage):
             code = self._encode(real, group, frozen)
             noise = (frozen and values.code_noise_kept) or values.code_noise
             noisy = self._noisy(code, noise)
-            made_group, made_action, latent = group, action, torch.cat([noisy, content], 1)
+            made_group, made_action = group, action
+            latent = self._latent(noisy, action, content)
             if judged:
                 swapped = self._swap(noisy.detach(), noise, second, group, action, drawn)
                 made_group = torch.cat([group, swapped.group])
@@ -256,7 +266,7 @@ class GeneratorStage(Stage):
         contents = [self._contents(o.expand(1), 1.0, None, random)[0] for o in others]
         own = self._contents(owner, 1.0, scores, random)[0]
         with torch.no_grad(), self.context.fabric.autocast():
-            code = self.encoder_average(self._view(real, group))
+            code = self.codes.whole(self.encoder_average(self._view(real, group)), pairs.action)
             # Batch statistics: those of the averaged weights are made at the end only.
             latents = [torch.cat([code, own.to(code)], 1)]
             latents += [torch.cat([code, c.to(code).expand(len(code), -1)], 1) for c in contents]
@@ -265,7 +275,7 @@ class GeneratorStage(Stage):
         return grid([real, *made.split(len(real))])
 
     def extra(self) -> dict[str, Any]:
-        return {"norms_frozen": not self.generator.training}
+        return {"norms_frozen": not self.generator.training, "start_sha256": self.started}
 
     # Parts of a step
 
@@ -282,16 +292,16 @@ class GeneratorStage(Stage):
             for buffer in self.generator.buffers():
                 if buffer.is_floating_point():  # one generator, whose gradients are averaged
                     buffer.copy_(fabric.all_reduce(buffer, reduce_op="mean"))  # type: ignore[arg-type]
-        self.encoder.settled = freeze
-        self.generator.train(not freeze)
+        self.encoder.settled = freeze and _followed(self.encoder.bn)
+        # A checkpoint's generator goes on with the statistics that it was made for.
+        self.generator.train(not (freeze or bool(self.started)))
 
     def _settled(self) -> bool:
         """Whether the generator's statistics can be relied on, or are already."""
         if not self.generator.training:
             return True
         norm = next(m for m in self.generator.modules() if isinstance(m, nn.BatchNorm2d))
-        followed = norm.num_batches_tracked
-        return followed is not None and int(followed) >= SETTLING
+        return _followed(norm)
 
     def _set_rates(self, progress: float, judged: bool) -> None:
         values = self.values
@@ -299,8 +309,11 @@ class GeneratorStage(Stage):
         if judged:
             end = values.final_rate / values.learning_rate
             factor = end + (0.5 - end) * half_cosine(progress, values.discriminator_start)
-        set_rate(self.optimisers["generator"], values.learning_rate * factor)
         set_rate(self.optimisers["discriminator"], values.discriminator_rate * 2 * factor)
+        if self.started and progress >= values.hold:
+            # Adam knows nothing yet of the gradients of weights that are good already.
+            factor *= ramp(progress, values.hold, values.hold + 0.02)
+        set_rate(self.optimisers["generator"], values.learning_rate * factor)
 
     def _push(self, progress: float) -> float:
         values = self.values
@@ -353,9 +366,13 @@ class GeneratorStage(Stage):
         with torch.no_grad():
             later = self.encoder_average(self._view(second[:n], group[:n]))
         codes = torch.cat([code[:n], self._noisy(later, noise)])
-        latent = torch.cat([codes, drawn["other_content"].repeat(2, 1)], 1)
         other, weight = drawn["other"].repeat(2), drawn["other_weight"].repeat(2)
-        return Swapped(other, action[:n].repeat(2), codes, latent, weight)
+        actions = action[:n].repeat(2)
+        latent = self._latent(codes, actions, drawn["other_content"].repeat(2, 1))
+        return Swapped(other, actions, codes, latent, weight)
+
+    def _latent(self, pose: Tensor, action: Tensor, content: Tensor) -> Tensor:
+        return torch.cat([self.codes.whole(pose, action), content], 1)
 
     def _turned(self, group: Tensor, other: Tensor) -> Tensor:
         """Which of the pairs of swapped frames, whose contents' groups are the first half of
@@ -434,6 +451,11 @@ class GeneratorStage(Stage):
         first = len(kernel) - len(self.projector)
         content = kernel[first:].flatten(1)
         kernel[first:] = (self.projector @ content).view_as(kernel[first:])
+
+
+def _followed(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> bool:
+    """Whether running statistics have seen enough batches to be relied on."""
+    return norm.num_batches_tracked is not None and int(norm.num_batches_tracked) >= SETTLING
 
 
 def _average_of(module: Module) -> Module:

@@ -24,6 +24,7 @@ from ..errors import MocogenError
 from ..generator import from_pixels
 from ..motion import MotionNetwork
 from .augment import encoder_view
+from .codes import MotionCodes
 from .config import MotionConfig
 from .content import ContentRegions, content_mapping, mapped
 from .cuda_graphs import moved
@@ -87,7 +88,7 @@ def load_encoder(context: Context) -> MotionEncoder:
         )
     config = context.config
     with torch.random.fork_rng(devices=[]):  # its first values are overwritten
-        encoder = MotionEncoder(config.model.motion, config.generator.encoder_width)
+        encoder = MotionCodes(config, len(context.clips.actions)).encoder()
     encoder.load_state_dict(state["modules"]["encoder_average"])
     return encoder.eval().requires_grad_(False)
 
@@ -97,16 +98,19 @@ def encode_clips(context: Context, encoder: MotionEncoder) -> Trajectories:
     """Whitened trajectories of all clips; those of endless actions are closed to loops."""
     clips, values = context.clips, context.config.motion
     encoder = encoder.to(context.device)
+    codes = MotionCodes(context.config, len(clips.actions))
     paths, actions = [], []
     for clip in clips.filmed:
         frames = torch.from_numpy(clips.frames[clip.start : clip.start + clip.length])
         images = from_pixels(frames.to(context.device))
         upright = torch.zeros(len(images), dtype=torch.bool, device=context.device)
         path = encoder(encoder_view(images, upright)).float().cpu()
+        action = clips.action_index(clip)
+        path = codes.whole(path, torch.full((len(path),), action))
         if clip.action in values.endless:
             path = _closed(path, values.smooth_join)
         paths.append(path)
-        actions.append(clips.action_index(clip))
+        actions.append(action)
     # Every clip weighs the same, however long it is.
     mean = torch.stack([path.mean(0) for path in paths]).mean(0)
     spread = torch.stack([(path - mean).t() @ (path - mean) / len(path) for path in paths]).mean(0)

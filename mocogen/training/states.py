@@ -97,6 +97,11 @@ def norms_frozen(state: Mapping[str, Any]) -> bool:
     return bool(state["extra"].get("norms_frozen", False))
 
 
+def start_of(state: Mapping[str, Any]) -> str:
+    """The SHA-256 of the checkpoint that a generator stage began with, or empty."""
+    return str(state["extra"].get("start_sha256", ""))
+
+
 def outdated(state: Mapping[str, Any], basis: str | None) -> bool:
     """Whether a state was built on other networks of other stages than these."""
     # Older states named the motion encoder elsewhere, and nothing else.

@@ -15,7 +15,7 @@ from ..motion import MotionNetwork
 from .content import content_mapping
 from .networks import image_generator, motion_network
 from .stage import Context
-from .states import config_of, fingerprint, hours_of, last_state, norms_frozen, outdated
+from .states import config_of, fingerprint, hours_of, last_state, norms_frozen, outdated, start_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Networks:
             as they are drawn.
         norms_frozen: whether the generator was trained on the batch statistics that it has.
         hours: of each stage.
+        start_sha256: hash of the checkpoint that the generator stage began with, or empty.
     """
 
     motion: MotionNetwork
@@ -35,6 +36,7 @@ class Networks:
     mapping: ContentMapping | None
     norms_frozen: bool
     hours: dict[str, float]
+    start_sha256: str = ""
 
 
 class OutdatedError(MocogenError):
@@ -76,7 +78,7 @@ def joint_networks(context: Context) -> Networks | None:
     if state is None:
         return None
     # A generator that began from noise takes contents as they are drawn.
-    mapping, hours = None, {}
+    mapping, hours, start = None, {}, ""
     if "first" in state["modules"]:
         refined = separate_networks(context)
         if refined is None or outdated(state, basis_of(refined)):
@@ -84,12 +86,12 @@ def joint_networks(context: Context) -> Networks | None:
                 "the generator or the motion stage has gone on since the joint stage: run that "
                 "one again (--resume --stages joint)"
             )
-        mapping, hours = refined.mapping, refined.hours
+        mapping, hours, start = refined.mapping, refined.hours, refined.start_sha256
     modules = state["modules"]
     made = _networks(
         context, modules["motion_average"], modules["generator_average"], mapping, {"joint": state}
     )
-    return replace(made, hours={**hours, **made.hours})
+    return replace(made, hours={**hours, **made.hours}, start_sha256=start)
 
 
 def basis_of(networks: Networks) -> str:
@@ -114,4 +116,5 @@ def _networks(
         mapping,
         norms_frozen(states["joint" if "joint" in states else "generator"]),
         {name: hours_of(state) for name, state in states.items()},
+        start_of(states["generator"]) if "generator" in states else "",
     )
