@@ -237,6 +237,19 @@ def test_a_checkpoint_has_the_mapping_that_its_generator_learned(
     assert (spec.regions, spec.content_push) == (4, 2.0)
 
 
+def test_sizes_of_the_motion_network_do_not_bind_the_generator(
+    run: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    with_states(tmp_path, run, "generator")
+    other = tiny("run.stages=motion", "model.noise=5", "model.hidden=9")
+    written = train(clip_folder, tmp_path, other, "cpu", resume=True)
+    assert written is not None
+    spec, _, _ = load_checkpoint(written)
+    assert (spec.noise, spec.hidden) == (5, 9)
+    with pytest.raises(MocogenError, match=r"model\.noise is 3 here and was 5"):
+        train(clip_folder, tmp_path, tiny("run.stages=motion"), "cpu", resume=True)
+
+
 @pytest.mark.parametrize("stage", ["generator", "motion"])
 def test_a_finished_run_is_not_overwritten(
     run: Path, clip_folder: Path, tmp_path: Path, stage: str

@@ -718,7 +718,9 @@ def differing_settings(ours: TrainConfig, theirs: TrainConfig, stage: str) -> li
         return ["it is of another kind of network"]
     keys = [f"{stage}.{name}" for name in _LASTING[stage]]
     if not ours.is_flow:
-        keys += [f"model.{field.name}" for field in fields(ModelConfig) if field.name != "name"]
+        elsewhere = {"name", *(("noise", "hidden") if stage == "generator" else ())}
+        sizes = [field.name for field in fields(ModelConfig) if field.name not in elsewhere]
+        keys += [f"model.{name}" for name in sizes]
         keys += ["run.seed", "data.attributes"]
     differing = []
     for key in keys:
