@@ -16,18 +16,25 @@ from mocogen.training.config import from_dict, load_config
 from .conftest import ROOT
 
 # What changes no weight: the stages of one call, what the weights are called by, how often a
-# state or a sheet is written; and what the machine decides where it is left to it.
-ASIDE = {"stages", "precision", "sheet_minutes", "save_minutes", "log_steps", "name", "license"}
+# state or a sheet is written; where the checkpoint lay that it began with; and what the machine
+# decides where it is left to it.
+ASIDE = {
+    "stages", "precision", "sheet_minutes", "save_minutes", "log_steps", "name", "license", "start",
+}  # fmt: skip
 
 
 def settings_in(card: str) -> tuple[str, list[str]]:
-    """The recipe and the settings of all of a card's training commands, in their order."""
-    recipe, settings = "split", []
+    """The recipe and the settings of the commands that write into the folder of a card's last
+    one, in their order. A folder before it is that of the checkpoint that it began with."""
+    recipe, settings, folder = "split", [], ""
     for block in re.findall(r"```text\n(.*?)```", card, re.S):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line)
             if words[:2] != ["mocogen", "train"]:
                 continue
+            out = words[words.index("--out") + 1]
+            if out != folder:
+                recipe, settings, folder = "split", [], out
             for option, value in pairwise(words):
                 if option == "--set":
                     settings.append(value)
@@ -47,6 +54,9 @@ def test_the_command_gives_the_recorded_settings(name: str) -> None:
     metadata = json.loads(checkpoint.read_metadata(checkpoint.find(name)))
     # With what settings that came later were for it.
     recorded: dict[str, Any] = from_dict(metadata["training"]["config"]).to_dict()
+    start = metadata["training"].get("start_sha256", "")
+    assert bool(start) == bool(recorded.get("generator", {}).get("start"))
+    assert start[:16] in card
     for section, values in json.loads(json.dumps(recorded)).items():
         if not isinstance(values, dict) or section == "joint":  # joint is not run
             continue
