@@ -20,7 +20,6 @@ from mocogen.training.stage import Context
 from mocogen.training.stage_generator import GeneratorStage
 from mocogen.training.stage_motion import encode_clips, load_encoder
 from mocogen.training.start import start_with
-from mocogen.training.states import read_state
 from tests.test_training import clip_folder, losses, run, tiny
 
 __all__ = ["clip_folder", "run"]  # fixtures
@@ -37,11 +36,6 @@ def first(run: Path) -> Path:
 def going_on(first: Path, *overrides: str) -> TrainConfig:
     held = ("generator.hold=0.5", "generator.encoder_freeze=0.5", "generator.ema=1")
     return tiny("run.stages=generator", f"generator.start={first}", *held, *overrides)
-
-
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = read_state(folder / "state-generator.pt")["modules"]
-    return dict(state["generator"])  # type: ignore[call-overload]
 
 
 def test_a_generator_is_held_while_an_encoder_learns_its_codes(
