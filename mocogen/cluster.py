@@ -68,7 +68,7 @@ class Done:
     """What a worker tells of a range.
 
     Attributes:
-        outcomes: of its jobs, in order; fewer where the disk was full or the batch interrupted.
+        outcomes: of its jobs, in order; fewer where the disk was full or the batch stopped.
         lines: for the manifest, in order.
         full: that error, if it was.
         backend: what computed the networks.
@@ -148,6 +148,8 @@ class Cluster:
         self._networks = [ray.put(replace(networks, device=device))]
         # Ray tries nothing again by itself: another try cleans up after the one before.
         self._work = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_retries=0)(work)
+        # It takes no core from the workers, and another takes its place where its node dies.
+        self._stop_sign = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(StopSign)
 
     def render(
         self,
@@ -181,6 +183,7 @@ class Cluster:
         coming = until_refused(ranges(jobs, sink, clips), refused)
         waiting: deque[Range] = deque()
         pending: dict[Any, Range] = {}
+        sign = self._stop_sign.remote()
         backends: set[str] = set()
         try:
             while True:
@@ -191,7 +194,7 @@ class Cluster:
                     if part is None:
                         break
                     waiting.append(part)
-                    pending[self._submit(part, sink)] = part
+                    pending[self._submit(part, sink, sign)] = part
                 if not waiting:
                     break
                 call = self._ray.wait(list(pending), num_returns=1)[0][0]
@@ -200,7 +203,7 @@ class Cluster:
                 if part.done is None:
                     part.attempt += 1
                     _check_attempts(part)
-                    pending[self._submit(part, sink)] = part
+                    pending[self._submit(part, sink, sign)] = part
                     continue
                 backends.add(part.done.backend)
                 if len(backends) > 1:
@@ -214,7 +217,7 @@ class Cluster:
             if refused:
                 raise refused[0]
         except (KeyboardInterrupt, GeneratorExit, SystemExit):
-            for call in self._cancel(list(pending)):
+            for call in self._stop(sign, list(pending)):
                 with suppress(MocogenError):  # the interruption is what is told
                     pending[call].done = self._result(call)
             pending.clear()
@@ -224,7 +227,7 @@ class Cluster:
                         pass
             raise
         finally:
-            self._cancel(list(pending))
+            self._stop(sign, list(pending))
 
     def _room(self) -> int:
         """How many ranges can be given out at once, now that nodes may have come and gone."""
@@ -233,12 +236,12 @@ class Cluster:
         # As many again may wait, so that no worker waits for the driver.
         return 2 * max(1, int(self._ray.cluster_resources().get(self._resource, 1)))
 
-    def _submit(self, part: Range, sink: Sink) -> Any:
+    def _submit(self, part: Range, sink: Sink, sign: Any) -> Any:
         """Give a range to a worker that has time."""
         # A worker is in another folder.
         jobs = [replace(job, path=sink.store.absolute(job.path)) for job in part.jobs]
         moved = sink.elsewhere(Draft(), _token(part.attempt))
-        return self._work.remote(self._networks, jobs, moved, part.attempt)
+        return self._work.remote(self._networks, jobs, moved, part.attempt, sign)
 
     def _result(self, call: Any) -> Done | None:
         """What a call gave, or None where its worker or node has died.
@@ -257,17 +260,17 @@ class Cluster:
             return None
         return done
 
-    def _cancel(self, pending: list[Any]) -> list[Any]:
-        """Interrupt calls, and give them a moment to take away what is not complete.
+    def _stop(self, sign: Any, pending: list[Any]) -> list[Any]:
+        """Have calls end where they are, and give them a moment to take away what is not complete.
+
+        They are asked, not cancelled: where a call ends in the moment in which it is cancelled,
+        Ray 2.60 ends this process.
 
         Returns those that have ended in it.
         """
-        # The last ones first: a worker whose call has ended takes the next that waits, and Ray
-        # ends this process if that one is cancelled in the same moment.
-        for call in reversed(pending):
-            self._ray.cancel(call)
         if not pending:
             return []
+        sign.stop.remote()
         ended: list[Any] = self._ray.wait(pending, num_returns=len(pending), timeout=5)[0]
         return ended
 
@@ -359,19 +362,60 @@ def _check_shared(file: Path) -> None:
         )
 
 
-# What follows runs on workers.
+# What follows runs in other processes than the driver's.
+
+
+class StopSign:
+    """An actor that tells workers that the driver wants no more of a batch."""
+
+    def __init__(self) -> None:
+        self._up = False
+
+    def stop(self) -> None:
+        """Put it up."""
+        self._up = True
+
+    def is_up(self) -> bool:
+        """Whether it is."""
+        return self._up
+
+
+class Stopped(BaseException):
+    """The driver wants no more of a batch; like KeyboardInterrupt, no error to be caught."""
+
+
+class Watch:
+    """Looks at a stop sign whenever frames are made.
+
+    It never waits for an answer: Ray gives the core of a worker that waits to another one.
+    """
+
+    def __init__(self, sign: Any) -> None:
+        self._sign = sign
+        self._answer = sign.is_up.remote()
+
+    def __call__(self, _frames: int) -> None:
+        """Raises :class:`Stopped` if it was up at the last look."""
+        import ray
+
+        if ray.wait([self._answer], timeout=0)[0]:
+            if ray.get(self._answer):
+                raise Stopped
+            self._answer = self._sign.is_up.remote()
+
 
 _models: dict[tuple[str | None, str, str, str], Model] = {}
 """The model that this process has open, so that it is opened once and not for every range."""
 
 
-def work(shared: list[Any], jobs: list[Job], sink: Sink, attempt: int) -> Done:
+def work(shared: list[Any], jobs: list[Job], sink: Sink, attempt: int, sign: Any) -> Done:
     """Do a range.
 
     Args:
         shared: a reference to the :class:`Networks`.
         sink: one that lists clips in a draft.
         attempt: how many workers have tried before and died; what they left is removed.
+        sign: the :class:`StopSign` of the batch.
     """
     import ray
 
@@ -391,11 +435,11 @@ def work(shared: list[Any], jobs: list[Job], sink: Sink, attempt: int) -> Done:
     full = None
     try:
         with sink:
-            for outcome in batch.render(model, jobs, sink):
-                outcomes.append(outcome)  # one by one: those before an interruption count
+            for outcome in batch.render(model, jobs, sink, Watch(sign)):
+                outcomes.append(outcome)  # one by one: those before a stop count
     except DiskFullError as error:
         full = error
-    except KeyboardInterrupt:  # the driver was interrupted and tells its workers
+    except Stopped:
         pass
     return Done(outcomes, draft.lines, full, model.backend.name)
 
