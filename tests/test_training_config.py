@@ -100,10 +100,12 @@ def test_bounds_are_within_what_they_allow(setting: str) -> None:
     load_config("split", [setting])
 
 
-def test_counterparts_are_not_for_what_differs_by_degrees() -> None:
-    with pytest.raises(UsageError, match=r"counterpart is of no use with data\.attributes"):
-        load_config("split", ["data.attributes=red"])
-    load_config("split", ["data.attributes=red", "generator.counterpart=0"])
+@pytest.mark.parametrize("key", ["counterpart", "patches"])
+def test_counterparts_are_not_for_what_differs_by_degrees(key: str) -> None:
+    settings = ["generator.counterpart=0", "generator.patches=0", "data.attributes=red"]
+    with pytest.raises(UsageError, match=rf"{key} is of no use with data\.attributes"):
+        load_config("split", [*settings, f"generator.{key}=5"])
+    load_config("split", settings)
 
 
 def test_bad_recipes(tmp_path: Path) -> None:

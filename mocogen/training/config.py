@@ -158,6 +158,9 @@ class GeneratorConfig:
             content and the real frame of that content's group and the action whose motion code
             is nearest, both averaged to 24x24 cells; from ``encoder_freeze`` on. Only where all
             clips of a group show it alike: not with attributes.
+        patches: weight of the difference between the patches of such a frame and those most like
+            them, a few pixels away at most, in the nearest frames of that group and action; from
+            ``encoder_freeze`` on, and under the same condition.
         hard: a rebuilt frame's error counts in proportion to its own size to the power of this,
             so that frames which are seldom like the others are learned all the same; 0 for
             equally.
@@ -207,6 +210,7 @@ class GeneratorConfig:
     tint: float = 0.0
     norm_freeze: float = 1.0
     counterpart: float = 0.0
+    patches: float = 0.0
     hard: float = 0.0
     code_noise_kept: float = 0.0
     action_code: float = 0.0
@@ -579,11 +583,12 @@ def _check(config: TrainConfig) -> None:
         raise UsageError("generator.final_rate is above generator.learning_rate")
     if config.generator.push_hold > config.generator.push_end:
         raise UsageError("generator.push_hold is after generator.push_end")
-    if config.generator.counterpart and config.data.attributes:
-        raise UsageError(
-            "generator.counterpart is of no use with data.attributes: clips of one group show "
-            "other sizes or colours. Add --set generator.counterpart=0"
-        )
+    for key in ("counterpart", "patches"):
+        if getattr(config.generator, key) and config.data.attributes:
+            raise UsageError(
+                f"generator.{key} is of no use with data.attributes: clips of one group show "
+                f"other sizes or colours. Add --set generator.{key}=0"
+            )
     if config.generator.hold and not config.generator.start:
         raise UsageError("generator.hold is of no use without generator.start, a checkpoint")
     if config.generator.hold > config.generator.encoder_freeze:

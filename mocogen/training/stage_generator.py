@@ -28,6 +28,7 @@ from .losses import (
     edge_l1,
     feature_l1,
     hinge_discriminator,
+    patches_l1,
     regard_for_errors,
     regard_for_movement,
     restlessness,
@@ -48,6 +49,9 @@ from .stage import Context, Stage
 from .start import start_with, started_with
 
 Module = TypeVar("Module", bound=nn.Module)
+
+PATCHED = 4
+"""Frames of a group that the patches of a swapped frame are looked for in."""
 
 SETTLING = 50
 """Batches that running statistics follow, at a momentum of 0.1, before they can be relied on."""
@@ -153,7 +157,8 @@ class GeneratorStage(Stage):
         self.generator.requires_grad_(not held)
         self._freeze_norms(progress >= values.norm_freeze and self._settled())
         self._set_rates(progress, judged)
-        if values.counterpart and judged and frozen and self.counterparts is None:
+        compared = (values.counterpart or values.patches) and judged and frozen
+        if compared and self.counterparts is None:
             self.counterparts = Counterparts(self.sampler, self.encoder_average)
         return self.recorder(
             (judged, frozen, held, self.generator.training),
@@ -231,8 +236,7 @@ class GeneratorStage(Stage):
                 losses["steady"] = restlessness(one, other, still)
                 total = total + values.steady * losses["steady"]
                 if self.counterparts is not None:
-                    losses["counterpart"] = self._beside_counterparts(made[len(real) :], swapped)
-                    total = total + values.counterpart * losses["counterpart"]
+                    total = total + self._beside_counterparts(made[len(real) :], swapped, losses)
                 if values.tint:
                     mine, theirs = (
                         tint(x, shared(flip_where(place, turned), shining(x)))
@@ -418,12 +422,25 @@ class GeneratorStage(Stage):
         )
         return values.adversarial * losses["adversarial"] + values.features * losses["features"]
 
-    def _beside_counterparts(self, made: Tensor, swapped: Swapped) -> Tensor:
+    def _beside_counterparts(
+        self, made: Tensor, swapped: Swapped, losses: dict[str, Tensor]
+    ) -> Tensor:
         """How far swapped frames are from what their group shows in nearly their pose."""
         assert self.counterparts is not None
-        real, mean, found = self.counterparts.of(swapped.code, swapped.group, swapped.action)
-        regard = regard_for_movement(real, mean, self.values.moving)
-        return cells_l1(made, real, swapped.weight * found, regard)
+        values, labels = self.values, (swapped.group, swapped.action)
+        real, mean, found = self.counterparts.of(swapped.code, *labels)
+        regard, weight = regard_for_movement(real, mean, values.moving), swapped.weight * found
+        losses["counterpart"] = cells_l1(made, real, weight, regard)
+        total = values.counterpart * losses["counterpart"]
+        if values.patches:
+            several = self.counterparts.several(swapped.code, *labels, PATCHED)
+            # A speck moves nothing in the real frame: what shines out of the made one counts too.
+            regard = regard.maximum(regard_for_movement(made.detach(), mean, values.moving))
+            half = [functional.avg_pool2d(x, 2) for x in (made, several.flatten(0, 1), regard)]
+            half[1] = half[1].unflatten(0, several.shape[:2])
+            losses["patches"] = patches_l1(half[0], half[1], weight, half[2])
+            total = total + values.patches * losses["patches"]
+        return total
 
     def _cycle(self, made: Tensor, swapped: Swapped, losses: dict[str, Tensor]) -> Tensor:
         """The averaged encoder must find the motion code that swapped frames were made from."""
