@@ -29,7 +29,6 @@ from mocogen.training.data import ClipSet, load_clips
 from mocogen.training.losses import (
     cells_l1,
     edge_l1,
-    patches_l1,
     regard_for_errors,
     regard_for_movement,
     restlessness,
@@ -661,48 +660,6 @@ def test_frames_with_large_errors_count_more() -> None:
     assert torch.equal(exact, torch.zeros(3))
 
 
-def test_patches_are_compared_with_the_real_ones_most_like_them() -> None:
-    random = torch.Generator().manual_seed(0)
-    made, real = (
-        torch.rand(2, 3, 9, 12, generator=random),
-        torch.rand(2, 2, 3, 9, 12, generator=random),
-    )
-    regard, weight = torch.rand(2, 1, 9, 12, generator=random), torch.tensor([1.0, 0.5])
-    size, stride, reach = 4, 2, 1
-    wide = torch.nn.functional.pad(real.flatten(0, 1), [reach] * 4, mode="replicate")
-    wide = wide.unflatten(0, (2, 2))
-    expected = []
-    for n in range(2):
-        for y in range(0, 9 - size + 1, stride):
-            for x in range(0, 12 - size + 1, stride):
-                patch = made[n, :, y : y + size, x : x + size]
-                near = wide[n, ..., y : y + size + 2 * reach, x : x + size + 2 * reach]
-                others = near.unfold(2, size, 1).unfold(3, size, 1)  # (k, 3, down, across, ...)
-                apart = (others - patch[:, None, None]).abs().mean((1, 4, 5))
-                least = float(apart.min())
-                seen = float(regard[n, 0, y : y + size, x : x + size].mean())
-                expected.append(least * seen * float(weight[n]))
-    found = patches_l1(made, real, weight, regard, size, stride, reach)
-    assert float(found) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
-
-
-def test_patches_that_moved_a_little_cost_nothing_and_those_out_of_reach_do() -> None:
-    real = torch.rand(1, 1, 3, 30, 30, generator=torch.Generator().manual_seed(0))
-    whole, even = torch.ones(1), torch.ones(1, 1, 30, 30)
-    near, far = real[:, 0].roll(3, 3)[..., 6:24], real[:, 0].roll(4, 3)[..., 6:24]
-    real, even = real[..., 6:24], even[..., 6:24]
-    inside = even.clone()
-    inside[..., :6] = inside[..., -6:] = 0  # beside it lies what the roll brought in
-    assert patches_l1(near, real, whole, inside, 6, 6) == 0
-    assert patches_l1(far, real, whole, inside, 6, 6) > 0.05
-    speck = real[:, 0].clone().requires_grad_()
-    with torch.no_grad():
-        speck[..., 13, 8] = 5.0
-    patches_l1(speck, real, whole, even).backward()
-    assert speck.grad is not None
-    assert float(speck.grad[..., 13, 8].min()) > 0  # a step down takes it away
-
-
 class Whole(torch.nn.Module):
     """An encoder that keeps all that it sees."""
 
@@ -736,13 +693,6 @@ def test_a_counterpart_is_the_nearest_frame_of_ones_own(clip_folder: Path) -> No
         assert torch.equal(found, images) == (person == "p1")
         average = sampler.images(theirs, torch.zeros(10, dtype=torch.bool)).mean(0).expand_as(mean)
         torch.testing.assert_close(mean, average, atol=0.005, rtol=0)
-    # Several of them, the nearest first; of a clip that has fewer, the nearest again.
-    groups, action = torch.ones(10, dtype=torch.long), torch.zeros(10, dtype=torch.long)
-    several = codes.several(codes.codes[own], groups, action, 12)
-    assert several.shape == (10, 12, *images.shape[1:])
-    for k in (0, 10, 11):
-        assert torch.equal(several[:, k], images)
-    torch.testing.assert_close(several[:, :10].sum(1), images.sum(0).expand_as(images))
     # What p0 does in b alone shows another look: no content of the prior has it.
     both, second = torch.tensor([0, 1]), torch.tensor([1, 1])
     assert codes.of(codes.codes[own[:2]], both, second)[2].tolist() == [False, True]
@@ -759,18 +709,57 @@ def test_counterparts_count_from_where_the_encoder_is_frozen(
     lines = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
     assert ["counterpart" in line for line in lines] == [False] * 4 + [True] * 4
     assert all(line["counterpart"] > 0 for line in lines[4:])
-    assert not any("patches" in line for line in lines)
 
 
-def test_patches_count_without_counterparts_too(clip_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("judged_from", [0.2, 1.0])
+def test_lent_frames_count_from_where_the_encoder_is_frozen(
+    clip_folder: Path, tmp_path: Path, judged_from: float
+) -> None:
     config = tiny(
-        "run.stages=generator", "generator.counterpart=0", "generator.patches=5",
-        "generator.steps=8", "generator.discriminator_start=0.2", "generator.encoder_freeze=0.5",
+        "run.stages=generator", "generator.counterpart=0", "generator.lent=3",
+        "generator.steps=8", f"generator.discriminator_start={judged_from}",
+        "generator.encoder_freeze=0.5",
     )  # fmt: skip
     train(clip_folder, tmp_path, config, "cpu")
     lines = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
-    assert ["patches" in line for line in lines] == [False] * 4 + [True] * 4
-    assert all(line["patches"] > 0 for line in lines[4:])
+    for name in ("lent_l1", "lent_edges"):
+        assert [name in line for line in lines] == [False] * 4 + [True] * 4
+        assert all(line[name] > 0 for line in lines[4:])
+    assert not any("counterpart" in line for line in lines)
+    assert any("discriminator" in line for line in lines) == (judged_from < 1)
+
+
+def test_a_lent_frame_is_to_be_the_nearest_of_its_own_group(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    config = tiny(
+        "data.other_look=b/p0", "generator.lent=40", "generator.lent_noise=0.3",
+        "generator.hard=0", "generator.l1=1", "generator.edges=2", "generator.moving=0",
+    )  # fmt: skip
+    clips, fabric = clips_of(clip_folder, config), Fabric(accelerator="cpu", devices=1)
+    stage = GeneratorStage(Context(config, clips, fabric, tmp_path))
+    stage.counterparts = Counterparts(stage.sampler, stage.encoder_average)
+    drawn = stage._draw(1.0, False, True)
+    lent = stage._lend(drawn)
+    assert torch.equal(lent.group, drawn["lent_to"])
+    frames, _, _, group, action = drawn["lent"]
+    assert torch.equal(lent.action, action)
+    images = stage.sampler.images(frames, stage.sampler.mirrored[group])
+    codes = stage.encoder_average(stage._view(images, group))
+    assert float((lent.code - codes).std()) == pytest.approx(0.3, rel=0.2)
+    latent = torch.cat([lent.code, drawn["lent_content"]], 1)
+    torch.testing.assert_close(lent.latent, latent)
+    # What nobody shows in the look of the prior costs nothing, whatever it is.
+    real, _, shown = stage.counterparts.of(lent.code, lent.group, lent.action)
+    assert 0 < int(shown.sum()) < 40
+    weight = torch.where(shown, lent.weight, 0.0).mean()
+    losses: dict[str, torch.Tensor] = {}
+    assert float(stage._as_counterparts(real, lent, losses)) == 0
+    assert float(stage._as_counterparts(real + 0.5, lent, losses)) == pytest.approx(0.5 * weight)
+    striped = real + torch.arange(32)[None, None, None] % 2
+    stage._as_counterparts(striped, lent, losses)
+    assert float(losses["lent_l1"]) == pytest.approx(0.5 * weight)
+    assert float(losses["lent_edges"]) == pytest.approx(weight)
 
 
 def test_codes_that_no_longer_change_have_less_noise(

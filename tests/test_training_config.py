@@ -100,9 +100,9 @@ def test_bounds_are_within_what_they_allow(setting: str) -> None:
     load_config("split", [setting])
 
 
-@pytest.mark.parametrize("key", ["counterpart", "patches"])
+@pytest.mark.parametrize("key", ["counterpart", "lent"])
 def test_counterparts_are_not_for_what_differs_by_degrees(key: str) -> None:
-    settings = ["generator.counterpart=0", "generator.patches=0", "data.attributes=red"]
+    settings = ["generator.counterpart=0", "generator.lent=0", "data.attributes=red"]
     with pytest.raises(UsageError, match=rf"{key} is of no use with data\.attributes"):
         load_config("split", [*settings, f"generator.{key}=5"])
     load_config("split", settings)

@@ -158,9 +158,12 @@ class GeneratorConfig:
             content and the real frame of that content's group and the action whose motion code
             is nearest, both averaged to 24x24 cells; from ``encoder_freeze`` on. Only where all
             clips of a group show it alike: not with attributes.
-        patches: weight of the difference between the patches of such a frame and those most like
-            them, a few pixels away at most, in the nearest frames of that group and action; from
-            ``encoder_freeze`` on, and under the same condition.
+        lent: frames a step, of one clip's motion each with a content of any group, which are to be
+            the real frame of that content's group and the action whose motion code is nearest:
+            they cost what a rebuilt frame costs. From ``encoder_freeze`` on, and where
+            ``counterpart`` may be; 0 for none.
+        lent_noise: standard deviation of the noise on their motion codes, which makes a nearest
+            frame known for codes that no clip shows, too.
         hard: a rebuilt frame's error counts in proportion to its own size to the power of this,
             so that frames which are seldom like the others are learned all the same; 0 for
             equally.
@@ -210,7 +213,8 @@ class GeneratorConfig:
     tint: float = 0.0
     norm_freeze: float = 1.0
     counterpart: float = 0.0
-    patches: float = 0.0
+    lent: int = 0
+    lent_noise: float = 0.0
     hard: float = 0.0
     code_noise_kept: float = 0.0
     action_code: float = 0.0
@@ -583,7 +587,7 @@ def _check(config: TrainConfig) -> None:
         raise UsageError("generator.final_rate is above generator.learning_rate")
     if config.generator.push_hold > config.generator.push_end:
         raise UsageError("generator.push_hold is after generator.push_end")
-    for key in ("counterpart", "patches"):
+    for key in ("counterpart", "lent"):
         if getattr(config.generator, key) and config.data.attributes:
             raise UsageError(
                 f"generator.{key} is of no use with data.attributes: clips of one group show "

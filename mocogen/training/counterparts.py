@@ -42,17 +42,6 @@ class Counterparts:
         self.codes = torch.cat(codes).float()
 
     @torch.no_grad()
-    def several(self, code: Tensor, group: Tensor, action: Tensor, count: int) -> Tensor:
-        """The nearest frames for codes (n, motion), as :meth:`of` finds the nearest one: images
-        (n, count, 3, size, size). Where a group has fewer, the nearest comes again."""
-        sampler = self.sampler
-        apart = self._apart(code, group, action)
-        apart, frames = apart.topk(min(count, len(self.codes)), dim=1, largest=False)
-        frames = frames.where(apart.isfinite(), frames[:, :1])  # of a clip that has not so many
-        mirrored = sampler.mirrored[group].repeat_interleave(count)
-        return sampler.images(frames.flatten(), mirrored).unflatten(0, frames.shape)
-
-    @torch.no_grad()
     def of(self, code: Tensor, group: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The frames for codes (n, motion), of groups and actions (n,).
 
@@ -60,14 +49,10 @@ class Counterparts:
             Images (n, 3, size, size) in [-1, 1], the mean images of their clips, and bool (n,),
             false where the group shows the action in no clip and the frame is anyone's.
         """
-        sampler, mirrored = self.sampler, self.sampler.mirrored[group]
-        nearest = self._apart(code, group, action).min(1)
-        frame = nearest.indices
-        mean = sampler.mean_images(self.clip[frame], mirrored)
-        return sampler.images(frame, mirrored), mean, nearest.values.isfinite()
-
-    def _apart(self, code: Tensor, group: Tensor, action: Tensor) -> Tensor:
-        """How far codes are from all frames, (n, frames); infinitely from those of others."""
-        person = self.sampler.person[group]
+        sampler = self.sampler
+        person, mirrored = sampler.person[group], sampler.mirrored[group]
         mine = (self.person == person[:, None]) & (self.action == action[:, None])
-        return torch.cdist(code.float(), self.codes).masked_fill(~mine, torch.inf)
+        apart = torch.cdist(code.float(), self.codes).masked_fill(~mine, torch.inf)
+        frame = apart.argmin(1)
+        mean = sampler.mean_images(self.clip[frame], mirrored)
+        return sampler.images(frame, mirrored), mean, mine.any(1)

@@ -43,58 +43,6 @@ def cells_l1(made: Tensor, real: Tensor, weight: Tensor, regard: Tensor, cells: 
     return weighted_l1(made, real, weight, regard)
 
 
-def patches_l1(
-    made: Tensor, real: Tensor, weight: Tensor, regard: Tensor,
-    size: int = 6, stride: int = 3, reach: int = 3,
-) -> Tensor:  # fmt: skip
-    """Mean absolute difference between the patches of images and the real patches most like them.
-
-    What moves a little otherwise than in the real images costs nothing; what they do not show,
-    does. (Granot et al. 2022 make images of such patches.)
-
-    Args:
-        made: (n, c, h, w).
-        real: (n, k, c, h, w), k images to take patches from for every one of them.
-        weight: of images, (n,).
-        regard: of pixels, (n, 1, h, w), averaged over a patch.
-        size, stride: of patches, in pixels.
-        reach: how far apart, across and down, two patches may be, in pixels.
-    """
-    like = _most_alike(made.detach(), real, size, stride, reach)
-    error = (functional.unfold(made, size, stride=stride) - like).abs().mean(1)
-    regard = functional.avg_pool2d(regard, size, stride).flatten(1)
-    return ((error * regard).mean(1) * weight).mean()
-
-
-@torch.no_grad()
-def _most_alike(made: Tensor, real: Tensor, size: int, stride: int, reach: int) -> Tensor:
-    """For every patch of :func:`patches_l1`, the one of ``real`` that is most like it: as
-    ``unfold`` gives them, (n, c * size * size, patches)."""
-    n, k, c, height, width = real.shape
-    wide = functional.pad(real.flatten(0, 1), [reach] * 4, mode="replicate")
-    wide = wide.unflatten(0, (n, k))
-    best = at = torch.empty(0)
-    for image in range(k):
-        for down in range(2 * reach + 1):
-            for across in range(2 * reach + 1):
-                moved = wide[:, image, :, down : down + height, across : across + width]
-                apart = (made - moved).abs_().sum(1, keepdim=True)
-                apart = functional.avg_pool2d(apart, size, stride).flatten(1)
-                place = (image * c * wide.shape[3] + down) * wide.shape[4] + across
-                if not len(at):
-                    best, at = apart, torch.full_like(apart, place, dtype=torch.long)
-                    continue
-                better = apart < best
-                best = torch.where(better, apart, best)
-                at = torch.where(better, place, at)
-    # Where the numbers of a patch are in an image that is not moved, channel after channel.
-    number = torch.arange(c * wide.shape[3] * wide.shape[4], device=real.device)
-    number = number.view(1, c, *wide.shape[3:])[..., :height, :width].double()
-    inside = functional.unfold(number, size, stride=stride).long()
-    found = inside.to(at) + at[:, None]
-    return wide.flatten(1).gather(1, found.flatten(1)).view_as(found)
-
-
 @torch.no_grad()
 def regard_for_errors(made: Tensor, real: Tensor, regard: Tensor, power: float) -> Tensor:
     """How much each of n frames counts, (n,), 1 on average: its error to the power of ``power``.

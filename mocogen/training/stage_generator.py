@@ -28,7 +28,6 @@ from .losses import (
     edge_l1,
     feature_l1,
     hinge_discriminator,
-    patches_l1,
     regard_for_errors,
     regard_for_movement,
     restlessness,
@@ -50,16 +49,13 @@ from .start import start_with, started_with
 
 Module = TypeVar("Module", bound=nn.Module)
 
-PATCHED = 4
-"""Frames of a group that the patches of a swapped frame are looked for in."""
-
 SETTLING = 50
 """Batches that running statistics follow, at a momentum of 0.1, before they can be relied on."""
 
 
 @dataclass(frozen=True)
 class Swapped:
-    """Motion codes of clips with contents of other groups, one row each.
+    """Motion codes of clips with contents of any group, one row each.
 
     Attributes:
         group, action: (n,), of the content and of the motion.
@@ -145,6 +141,7 @@ class GeneratorStage(Stage):
             "discriminator": adam(judging, values.discriminator_rate, betas, recorded),
         }
         self.local_batch = max(2, values.batch // context.fabric.world_size)
+        self.local_lent = -(-values.lent // context.fabric.world_size)
         self.counterparts: Counterparts | None = None  # as soon as the encoder is frozen
         # Two of one content; no more contents than there are clips whose motion they take.
         share = max(2, values.swapped // context.fabric.world_size)
@@ -157,16 +154,16 @@ class GeneratorStage(Stage):
         self.generator.requires_grad_(not held)
         self._freeze_norms(progress >= values.norm_freeze and self._settled())
         self._set_rates(progress, judged)
-        compared = (values.counterpart or values.patches) and judged and frozen
-        if compared and self.counterparts is None:
+        lent = values.lent > 0 and frozen and not held
+        if (lent or (values.counterpart and judged and frozen)) and self.counterparts is None:
             self.counterparts = Counterparts(self.sampler, self.encoder_average)
         return self.recorder(
-            (judged, frozen, held, self.generator.training),
+            (judged, frozen, held, lent, self.generator.training),
             lambda drawn: self._learn(drawn, judged, frozen),
-            self._draw(progress, judged),
+            self._draw(progress, judged, lent),
         )
 
-    def _draw(self, progress: float, judged: bool) -> Tensors:
+    def _draw(self, progress: float, judged: bool, lent: bool) -> Tensors:
         """What changes from step to step, on the CPU: frames, contents, and what they count."""
         values = self.values
         frames, group, scores = self.sampler.draw_pairs(self.local_batch, self.random)
@@ -179,6 +176,12 @@ class GeneratorStage(Stage):
             drawn["other_content"], drawn["other_weight"] = self._contents(other, progress)
             start = values.discriminator_start
             drawn["judgement"] = torch.tensor(ramp(progress, start - 0.02, start + 0.03))
+        if lent:
+            drawn["lent"] = self.sampler.draw_pairs(self.local_lent, self.random)[0]
+            other = torch.randint(len(self.regions.directions), (self.local_lent,),
+                                  generator=self.random)  # fmt: skip
+            drawn["lent_to"] = other
+            drawn["lent_content"], drawn["lent_weight"] = self._contents(other, progress)
         return drawn
 
     def _learn(self, drawn: Tensors, judged: bool, frozen: bool) -> Tensors:
@@ -199,8 +202,12 @@ class GeneratorStage(Stage):
                 made_group = torch.cat([group, swapped.group])
                 made_action = torch.cat([action, swapped.action])
                 latent = torch.cat([latent, swapped.latent])
-            made = self.generator(latent).float()
-            rebuilt = made[: len(real)]
+            n_judged = len(latent)
+            if "lent" in drawn:
+                lent = self._lend(drawn)
+                latent = torch.cat([latent, lent.latent])
+            made, borrowed = self.generator(latent).float().tensor_split([n_judged])
+            rebuilt, foreign = made.tensor_split([len(real)])
             regard = regard_for_movement(real, pairs.mean, values.moving)
             counts = weight
             if values.hard:
@@ -208,6 +215,8 @@ class GeneratorStage(Stage):
             losses["l1"] = weighted_l1(rebuilt, real, counts, regard)
             losses["edges"] = edge_l1(rebuilt, real, counts, regard)
             total = values.l1 * losses["l1"] + values.edges * losses["edges"]
+            if "lent" in drawn:
+                total = total + self._as_counterparts(borrowed, lent, losses)
             if values.l2:
                 losses["l2"] = weighted_l2(rebuilt, real, counts, regard)
                 total = total + values.l2 * losses["l2"]
@@ -229,14 +238,15 @@ class GeneratorStage(Stage):
                     real, group, action, made, made_group, made_action, weight, losses
                 )
                 total = total + drawn["judgement"] * terms
-                total = total + values.cycle * self._cycle(made[len(real) :], swapped, losses)
-                one, other = made[len(real) :].chunk(2)
+                total = total + values.cycle * self._cycle(foreign, swapped, losses)
+                one, other = foreign.chunk(2)
                 n, turned = len(one), self._turned(group, swapped.group)
                 still = flip_where(stillness(real[:n], second[:n]), turned)
                 losses["steady"] = restlessness(one, other, still)
                 total = total + values.steady * losses["steady"]
-                if self.counterparts is not None:
-                    total = total + self._beside_counterparts(made[len(real) :], swapped, losses)
+                if values.counterpart and self.counterparts is not None:
+                    losses["counterpart"] = self._beside_counterparts(foreign, swapped)
+                    total = total + values.counterpart * losses["counterpart"]
                 if values.tint:
                     mine, theirs = (
                         tint(x, shared(flip_where(place, turned), shining(x)))
@@ -422,25 +432,35 @@ class GeneratorStage(Stage):
         )
         return values.adversarial * losses["adversarial"] + values.features * losses["features"]
 
-    def _beside_counterparts(
-        self, made: Tensor, swapped: Swapped, losses: dict[str, Tensor]
-    ) -> Tensor:
+    def _beside_counterparts(self, made: Tensor, swapped: Swapped) -> Tensor:
         """How far swapped frames are from what their group shows in nearly their pose."""
         assert self.counterparts is not None
-        values, labels = self.values, (swapped.group, swapped.action)
-        real, mean, found = self.counterparts.of(swapped.code, *labels)
-        regard, weight = regard_for_movement(real, mean, values.moving), swapped.weight * found
-        losses["counterpart"] = cells_l1(made, real, weight, regard)
-        total = values.counterpart * losses["counterpart"]
-        if values.patches:
-            several = self.counterparts.several(swapped.code, *labels, PATCHED)
-            # A speck moves nothing in the real frame: what shines out of the made one counts too.
-            regard = regard.maximum(regard_for_movement(made.detach(), mean, values.moving))
-            half = [functional.avg_pool2d(x, 2) for x in (made, several.flatten(0, 1), regard)]
-            half[1] = half[1].unflatten(0, several.shape[:2])
-            losses["patches"] = patches_l1(half[0], half[1], weight, half[2])
-            total = total + values.patches * losses["patches"]
-        return total
+        real, mean, found = self.counterparts.of(swapped.code, swapped.group, swapped.action)
+        regard = regard_for_movement(real, mean, self.values.moving)
+        return cells_l1(made, real, swapped.weight * found, regard)
+
+    def _lend(self, drawn: Tensors) -> Swapped:
+        """The motion codes of frames, each with a content of its own."""
+        frames, _, _, group, action = drawn["lent"]
+        with torch.no_grad():
+            images = self.sampler.images(frames, self.sampler.mirrored[group])
+            code = self.encoder_average(self._view(images, group))
+        code = self._noisy(code, self.values.lent_noise)
+        latent = self._latent(code, action, drawn["lent_content"])
+        return Swapped(drawn["lent_to"], action, code, latent, drawn["lent_weight"])
+
+    def _as_counterparts(self, made: Tensor, lent: Swapped, losses: dict[str, Tensor]) -> Tensor:
+        """What it costs that lent frames are not those which their group shows most nearly."""
+        assert self.counterparts is not None
+        values = self.values
+        real, mean, found = self.counterparts.of(lent.code, lent.group, lent.action)
+        regard = regard_for_movement(real, mean, values.moving)
+        counts = lent.weight * found
+        if values.hard:
+            counts = counts * regard_for_errors(made, real, regard, values.hard)
+        losses["lent_l1"] = weighted_l1(made, real, counts, regard)
+        losses["lent_edges"] = edge_l1(made, real, counts, regard)
+        return values.l1 * losses["lent_l1"] + values.edges * losses["lent_edges"]
 
     def _cycle(self, made: Tensor, swapped: Swapped, losses: dict[str, Tensor]) -> Tensor:
         """The averaged encoder must find the motion code that swapped frames were made from."""
