@@ -762,6 +762,26 @@ def test_a_lent_frame_is_to_be_the_nearest_of_its_own_group(
     assert float(losses["lent_edges"]) == pytest.approx(weight)
 
 
+def test_codes_through_a_bottleneck_lie_on_a_surface_of_its_dimension() -> None:
+    torch.manual_seed(0)
+    grey = torch.randn(1, 1, 64, 64, dtype=torch.double)
+    for bottleneck, dimensions in ((0, 6), (2, 2)):
+        encoder = MotionEncoder(6, 8, bottleneck).double().eval()
+        slopes = torch.autograd.functional.jacobian(
+            lambda x, e=encoder: e.linear(e.layers(x).flatten(1)), grey
+        )
+        assert int(torch.linalg.matrix_rank(slopes.reshape(6, -1))) == dimensions
+
+
+def test_a_run_with_a_bottleneck(clip_folder: Path, tmp_path: Path) -> None:
+    config = tiny("run.stages=generator,motion", "generator.encoder_bottleneck=1")
+    train(clip_folder, tmp_path, config, "cpu")
+    assert np.isfinite(load(tmp_path / "checkpoint.safetensors", "cpu").sample(frames=3)).all()
+    other = tiny("run.stages=generator", "generator.encoder_bottleneck=2")
+    with pytest.raises(MocogenError, match="encoder_bottleneck"):
+        train(clip_folder, tmp_path, other, "cpu", resume=True)
+
+
 def test_codes_that_no_longer_change_have_less_noise(
     clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,12 +30,13 @@ class MotionCodes:
     def __init__(self, config: TrainConfig, actions: int) -> None:
         self.scale = config.generator.action_code
         self.width = config.generator.encoder_width
+        self.bottleneck = config.generator.encoder_bottleneck
         self.named = actions if self.scale else 0
         self.pose = config.model.motion - self.named
 
     def encoder(self) -> MotionEncoder:
         """A new encoder, whose weights torch's random numbers decide."""
-        return MotionEncoder(self.pose, self.width)
+        return MotionEncoder(self.pose, self.width, self.bottleneck)
 
     def whole(self, pose: Tensor, action: Tensor) -> Tensor:
         """Codes (n, motion) of poses (n, pose) in actions (n,)."""

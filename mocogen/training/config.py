@@ -169,6 +169,9 @@ class GeneratorConfig:
             equally.
         action_code: size of the action's one-hot vector at the end of every motion code, of whose
             ``model.motion`` numbers the pose has the rest; 0 for codes of the pose alone.
+        encoder_bottleneck: how many numbers the encoder first reduces a frame to, of which it then
+            makes the motion code; 0 for no such step. The fewer, the less a code says of who it
+            was made from.
         start: a checkpoint, by its path or the name of one that ships, whose generator the stage
             goes on with; empty to begin from noise.
         hold: with ``start``, the fraction up to which that generator is left as it is, while a new
@@ -218,6 +221,7 @@ class GeneratorConfig:
     hard: float = 0.0
     code_noise_kept: float = 0.0
     action_code: float = 0.0
+    encoder_bottleneck: int = 0
     start: str = ""
     hold: float = 0.0
 
@@ -709,7 +713,13 @@ def _toml(value: Any) -> str:
 
 
 _LASTING = {
-    "generator": ("encoder_width", "discriminator_width", "discriminator_size", "action_code"),
+    "generator": (
+        "encoder_width",
+        "discriminator_width",
+        "discriminator_size",
+        "action_code",
+        "encoder_bottleneck",
+    ),
     "motion": ("critic_width",),
     "joint": ("discriminator_width", "spectral"),
     "flow": ("width", "hold_out"),

@@ -38,13 +38,15 @@ class MotionEncoder(nn.Module):
     Args:
         motion: length of a code.
         width: channels of the first layer; later ones have 2, 4 and 4 times as many.
+        bottleneck: how many numbers a frame is first reduced to, of which a small network then
+            makes a code: codes lie on a surface of so many dimensions. 0 for no such step.
 
     Attributes:
         settled: whether codes are normalised by the running statistics in training as well,
             while these go on following the batches. Those of a small batch are noise.
     """
 
-    def __init__(self, motion: int, width: int = 32) -> None:
+    def __init__(self, motion: int, width: int = 32, bottleneck: int = 0) -> None:
         super().__init__()
         self.settled = False
         layers: list[nn.Module] = []
@@ -57,7 +59,17 @@ class MotionEncoder(nn.Module):
             ]
             inputs = outputs
         self.layers = nn.Sequential(*layers)
-        self.linear = nn.Linear(inputs * (ENCODER_SIZE // 16) ** 2, motion)
+        features = inputs * (ENCODER_SIZE // 16) ** 2
+        self.linear: nn.Module = nn.Linear(features, bottleneck or motion)
+        if bottleneck:
+            self.linear = nn.Sequential(
+                self.linear,
+                nn.Linear(bottleneck, 64),
+                nn.LeakyReLU(0.2),
+                nn.Linear(64, 64),
+                nn.LeakyReLU(0.2),
+                nn.Linear(64, motion),
+            )
         # Without scale and shift the codes keep mean 0 and deviation 1, so that noise of a
         # given size always covers the same share of them.
         self.bn = nn.BatchNorm1d(motion, affine=False, momentum=0.02)
