@@ -456,6 +456,43 @@ def test_codes_are_held_against_those_of_the_clips(clip_folder: Path, tmp_path: 
     assert math.isnan(motion_codes.Real(first.paths, ["p0", "p0"]).apart())
 
 
+def test_frames_in_borrowed_motion_are_held_against_those_of_their_person(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    from benchmarks import borrowed_motion
+
+    random = torch.Generator().manual_seed(0)
+    real = torch.rand(3, 3, 32, 32, generator=random) * 2 - 1
+    assert borrowed_motion.torn(real[1], real) == 0
+    # One reduced pixel aside, which is within reach.
+    shifted = real[1].roll(2, 2)
+    shifted[..., :2] = real[1][..., :2]  # as the edge is repeated
+    assert borrowed_motion.torn(shifted, real) == 0
+    torn = real[1].clone()
+    torn[:, 8:16, 8:16] = 1 - torn[:, 8:16, 8:16].abs()
+    assert borrowed_motion.torn(torn, real) > 20
+    # A grey frame is as far as its worst patches are from grey.
+    grey = torch.zeros(1, 3, 32, 32)
+    assert borrowed_motion.torn(grey[0] + 0.2, grey) == pytest.approx(0.2 * 127.5)
+
+    train(clip_folder, tmp_path, tiny("run.stages=generator"), "cpu")
+    shown = borrowed_motion.Shown(tmp_path, clip_folder)
+    asked = []
+    made = shown._made
+    shown._made = lambda row, person, action: (  # type: ignore[method-assign]
+        asked.append((int(shown.frames.person[row]), int(person))) or made(row, person, action)
+    )
+    for others in (False, True):
+        asked.clear()
+        found = shown.distances(1, others)
+        assert len(asked) == len(found) == borrowed_motion.FRAMES
+        assert bool((found > 0).all())
+        assert all((mine != person) == others for mine, person in asked)
+    shown.frames.person[:] = 0
+    with pytest.raises(MocogenError, match="only one person does b"):
+        shown.distances(1, True)
+
+
 def test_moments_tell_how_far_and_how_fast_paths_go() -> None:
     centre = torch.tensor([1.0, 5.0])
     still = centre.expand(7, 2)
