@@ -730,6 +730,16 @@ def test_a_counterpart_is_the_nearest_frame_of_ones_own(clip_folder: Path) -> No
         assert torch.equal(found, images) == (person == "p1")
         average = sampler.images(theirs, torch.zeros(10, dtype=torch.bool)).mean(0).expand_as(mean)
         torch.testing.assert_close(mean, average, atol=0.005, rtol=0)
+    # Of several nearest ones, the one that what was made is most like; others' are never meant.
+    zeros = torch.zeros(10, dtype=torch.long)
+    ones = torch.ones(10, dtype=torch.long)
+    wish = images.roll(1, 0)
+    assert torch.equal(codes.of(codes.codes[own], ones, zeros, wish, 1)[0], images)
+    assert torch.equal(codes.of(codes.codes[own], ones, zeros, wish, 10)[0], wish)
+    theirs = sampler.images(spans["a/p0.png"], torch.zeros(10, dtype=torch.bool))
+    found, _, shown = codes.of(codes.codes[own], ones, zeros, theirs, 1000)
+    assert bool(shown.all())
+    assert all(any(torch.equal(one, mine) for mine in images) for one in found)
     # What p0 does in b alone shows another look: no content of the prior has it.
     both, second = torch.tensor([0, 1]), torch.tensor([1, 1])
     assert codes.of(codes.codes[own[:2]], both, second)[2].tolist() == [False, True]

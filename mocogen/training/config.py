@@ -162,6 +162,7 @@ class GeneratorConfig:
             the real frame of that content's group and the action whose motion code is nearest:
             they cost what a rebuilt frame costs. From ``encoder_freeze`` on, and where
             ``counterpart`` may be; 0 for none.
+        lent_among: of how many nearest frames the one that is most like what was made is meant.
         lent_noise: standard deviation of the noise on their motion codes, which makes a nearest
             frame known for codes that no clip shows, too.
         hard: a rebuilt frame's error counts in proportion to its own size to the power of this,
@@ -218,6 +219,7 @@ class GeneratorConfig:
     counterpart: float = 0.0
     lent: int = 0
     lent_noise: float = 0.0
+    lent_among: int = 1
     hard: float = 0.0
     code_noise_kept: float = 0.0
     action_code: float = 0.0
@@ -613,7 +615,7 @@ _POSITIVE = (
     "steps", "batch", "swapped", "learning_rate", "discriminator_rate", "critic_rate",
     "window", "frames", "skip", "encoder_width", "discriminator_width", "critic_width",
     "log_steps", "min_frames", "memory_mb", "fps", "content", "model.noise", "hidden", "motion",
-    "width", "image_size", "clip_norm", "crop", "candidates",
+    "width", "image_size", "clip_norm", "crop", "candidates", "lent_among",
 )  # fmt: skip
 """Numbers of which 0 is too small; none is below it."""
 

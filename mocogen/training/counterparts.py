@@ -42,8 +42,20 @@ class Counterparts:
         self.codes = torch.cat(codes).float()
 
     @torch.no_grad()
-    def of(self, code: Tensor, group: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def of(
+        self,
+        code: Tensor,
+        group: Tensor,
+        action: Tensor,
+        made: Tensor | None = None,
+        among: int = 1,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The frames for codes (n, motion), of groups and actions (n,).
+
+        Args:
+            made: images (n, 3, size, size): of the ``among`` nearest frames, the one that each is
+                most like already is meant. Between two frames that are equally near, their mean
+                would be asked for.
 
         Returns:
             Images (n, 3, size, size) in [-1, 1], the mean images of their clips, and bool (n,),
@@ -53,6 +65,12 @@ class Counterparts:
         person, mirrored = sampler.person[group], sampler.mirrored[group]
         mine = (self.person == person[:, None]) & (self.action == action[:, None])
         apart = torch.cdist(code.float(), self.codes).masked_fill(~mine, torch.inf)
-        frame = apart.argmin(1)
+        near, frames = apart.topk(min(among, len(self.codes)), dim=1, largest=False)
+        frame = frames[:, 0]
+        if made is not None:
+            images = sampler.images(frames.flatten(), mirrored.repeat_interleave(frames.shape[1]))
+            unlike = (images.unflatten(0, frames.shape) - made[:, None]).abs().mean((2, 3, 4))
+            chosen = unlike.masked_fill(near.isinf(), torch.inf).argmin(1, keepdim=True)
+            frame = frames.gather(1, chosen)[:, 0]
         mean = sampler.mean_images(self.clip[frame], mirrored)
         return sampler.images(frame, mirrored), mean, mine.any(1)

@@ -453,7 +453,8 @@ class GeneratorStage(Stage):
         """What it costs that lent frames are not those which their group shows most nearly."""
         assert self.counterparts is not None
         values = self.values
-        real, mean, found = self.counterparts.of(lent.code, lent.group, lent.action)
+        labels = (lent.code, lent.group, lent.action)
+        real, mean, found = self.counterparts.of(*labels, made, values.lent_among)
         regard = regard_for_movement(real, mean, values.moving)
         counts = lent.weight * found
         if values.hard:
