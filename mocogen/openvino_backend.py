@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class OpenVinoBackend(CpuBackend):
         self._layers = layers  # OpenVINO has its own copy, but no way to ask for it
         model = _generator(self._spec, layers, self.blocks.images)
         config = {**_CONFIG, "INFERENCE_NUM_THREADS": threads()}
-        self._generator = ov.Core().compile_model(model, "CPU", config).create_infer_request()
+        self._generator = _request(model, config)
         self._turn = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -57,6 +58,18 @@ class OpenVinoBackend(CpuBackend):
         with self._turn:
             found = np.array(self._generator.infer({0: latents[:, :, None, None]})[0])
         return lambda: found
+
+
+def _request(model: ov.Model, config: dict[str, Any]) -> ov.InferRequest:
+    """The model, compiled, in a thread of its own.
+
+    OpenVINO gives the thread that compiles a stack for its signals, and when models go in the
+    order in which they came, puts back one that is gone already. In the main thread, where Python
+    handles signals, Ctrl-C would then end the process with a segmentation fault.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        compiled = thread.submit(ov.Core().compile_model, model, "CPU", config)
+        return compiled.result().create_infer_request()
 
 
 def _generator(spec: ModelSpec, layers: list[Layer], images: int) -> ov.Model:

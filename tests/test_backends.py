@@ -273,3 +273,27 @@ def test_nothing_is_noted_in_the_home_folder(tiny: Path, tmp_path: Path, name: s
     words = [sys.executable, "-c", code, str(tiny), name]
     subprocess.run(words, env={**os.environ, **home}, check=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send oneself")
+@pytest.mark.parametrize("name", BACKENDS)
+def test_ctrl_c_is_handled_when_models_went_in_the_order_in_which_they_came(
+    tiny: Path, name: str
+) -> None:
+    """Runtimes with a stack of their own for signals must not leave Python's handler one that
+    is gone."""
+    code = """if True:
+        import mocogen, os, signal, sys, time
+        models = [mocogen.load(sys.argv[1], "cpu", sys.argv[2]) for _ in range(2)]
+        for model in models:
+            model.sample(2, 0)
+        del model, models[0], models[0]
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    words = [sys.executable, "-c", code, str(tiny), name]
+    ended = subprocess.run(words, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "interrupted\n"), ended.stderr
