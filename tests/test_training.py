@@ -794,7 +794,7 @@ def test_a_lent_frame_is_to_be_the_nearest_of_its_own_group(
     images = stage.sampler.images(frames, stage.sampler.mirrored[group])
     codes = stage.encoder_average(stage._view(images, group))
     assert float((lent.code - codes).std()) == pytest.approx(0.3, rel=0.2)
-    latent = torch.cat([lent.code, drawn["lent_content"]], 1)
+    latent = torch.cat([lent.code, drawn["lent_to_content"]], 1)
     torch.testing.assert_close(lent.latent, latent)
     # What nobody shows in the look of the prior costs nothing, whatever it is.
     real, _, shown = stage.counterparts.of(lent.code, lent.group, lent.action)

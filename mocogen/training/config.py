@@ -165,9 +165,9 @@ class GeneratorConfig:
         lent_among: of how many nearest frames the one that is most like what was made is meant.
         lent_noise: standard deviation of the noise on their motion codes, which makes a nearest
             frame known for codes that no clip shows, too.
-        hard: a rebuilt frame's error counts in proportion to its own size to the power of this,
-            so that frames which are seldom like the others are learned all the same; 0 for
-            equally.
+        hard: a rebuilt or lent frame's error counts in proportion to its own size to the power of
+            this, so that frames which are seldom like the others are learned all the same; 0
+            for equally.
         action_code: size of the action's one-hot vector at the end of every motion code, of whose
             ``model.motion`` numbers the pose has the rest; 0 for codes of the pose alone.
         encoder_bottleneck: how many numbers the encoder first reduces a frame to, of which it then

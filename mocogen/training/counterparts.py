@@ -67,7 +67,7 @@ class Counterparts:
         apart = torch.cdist(code.float(), self.codes).masked_fill(~mine, torch.inf)
         near, frames = apart.topk(min(among, len(self.codes)), dim=1, largest=False)
         frame = frames[:, 0]
-        if made is not None:
+        if made is not None and among > 1:
             images = sampler.images(frames.flatten(), mirrored.repeat_interleave(frames.shape[1]))
             unlike = (images.unflatten(0, frames.shape) - made[:, None]).abs().mean((2, 3, 4))
             chosen = unlike.masked_fill(near.isinf(), torch.inf).argmin(1, keepdim=True)

@@ -154,8 +154,9 @@ class GeneratorStage(Stage):
         self.generator.requires_grad_(not held)
         self._freeze_norms(progress >= values.norm_freeze and self._settled())
         self._set_rates(progress, judged)
-        lent = values.lent > 0 and frozen and not held
-        if (lent or (values.counterpart and judged and frozen)) and self.counterparts is None:
+        lent = values.lent > 0 and frozen
+        compared = lent or (values.counterpart and judged and frozen)
+        if compared and self.counterparts is None:
             self.counterparts = Counterparts(self.sampler, self.encoder_average)
         return self.recorder(
             (judged, frozen, held, lent, self.generator.training),
@@ -170,19 +171,19 @@ class GeneratorStage(Stage):
         content, weight = self._contents(group, progress, scores)
         drawn = {"frames": frames, "content": content, "weight": weight}
         if judged:
-            regions = len(self.regions.directions)
-            other = torch.randint(regions, (self.local_swapped // 2,), generator=self.random)
-            drawn["other"] = other
-            drawn["other_content"], drawn["other_weight"] = self._contents(other, progress)
+            drawn |= self._draw_others("other", self.local_swapped // 2, progress)
             start = values.discriminator_start
             drawn["judgement"] = torch.tensor(ramp(progress, start - 0.02, start + 0.03))
         if lent:
             drawn["lent"] = self.sampler.draw_pairs(self.local_lent, self.random)[0]
-            other = torch.randint(len(self.regions.directions), (self.local_lent,),
-                                  generator=self.random)  # fmt: skip
-            drawn["lent_to"] = other
-            drawn["lent_content"], drawn["lent_weight"] = self._contents(other, progress)
+            drawn |= self._draw_others("lent_to", self.local_lent, progress)
         return drawn
+
+    def _draw_others(self, name: str, n: int, progress: float) -> Tensors:
+        """Groups as ``name``, (n,), and beside them their contents and the weights of these."""
+        group = torch.randint(len(self.regions.directions), (n,), generator=self.random)
+        content, weight = self._contents(group, progress)
+        return {name: group, f"{name}_content": content, f"{name}_weight": weight}
 
     def _learn(self, drawn: Tensors, judged: bool, frozen: bool) -> Tensors:
         """A step on the device, from what was drawn for it."""
@@ -208,10 +209,7 @@ class GeneratorStage(Stage):
                 latent = torch.cat([latent, lent.latent])
             made, borrowed = self.generator(latent).float().tensor_split([n_judged])
             rebuilt, foreign = made.tensor_split([len(real)])
-            regard = regard_for_movement(real, pairs.mean, values.moving)
-            counts = weight
-            if values.hard:
-                counts = weight * regard_for_errors(rebuilt, real, regard, values.hard)
+            regard, counts = self._regard(rebuilt, real, pairs.mean, weight)
             losses["l1"] = weighted_l1(rebuilt, real, counts, regard)
             losses["edges"] = edge_l1(rebuilt, real, counts, regard)
             total = values.l1 * losses["l1"] + values.edges * losses["edges"]
@@ -446,8 +444,8 @@ class GeneratorStage(Stage):
             images = self.sampler.images(frames, self.sampler.mirrored[group])
             code = self.encoder_average(self._view(images, group))
         code = self._noisy(code, self.values.lent_noise)
-        latent = self._latent(code, action, drawn["lent_content"])
-        return Swapped(drawn["lent_to"], action, code, latent, drawn["lent_weight"])
+        latent = self._latent(code, action, drawn["lent_to_content"])
+        return Swapped(drawn["lent_to"], action, code, latent, drawn["lent_to_weight"])
 
     def _as_counterparts(self, made: Tensor, lent: Swapped, losses: dict[str, Tensor]) -> Tensor:
         """What it costs that lent frames are not those which their group shows most nearly."""
@@ -455,13 +453,20 @@ class GeneratorStage(Stage):
         values = self.values
         labels = (lent.code, lent.group, lent.action)
         real, mean, found = self.counterparts.of(*labels, made, values.lent_among)
-        regard = regard_for_movement(real, mean, values.moving)
-        counts = lent.weight * found
-        if values.hard:
-            counts = counts * regard_for_errors(made, real, regard, values.hard)
+        regard, counts = self._regard(made, real, mean, lent.weight * found)
         losses["lent_l1"] = weighted_l1(made, real, counts, regard)
         losses["lent_edges"] = edge_l1(made, real, counts, regard)
         return values.l1 * losses["lent_l1"] + values.edges * losses["lent_edges"]
+
+    def _regard(
+        self, made: Tensor, real: Tensor, mean: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """How much pixels, (n, 1, h, w), and frames, (n,), of an error count, the latter beside
+        their ``weight``."""
+        regard = regard_for_movement(real, mean, self.values.moving)
+        if not self.values.hard:
+            return regard, weight
+        return regard, weight * regard_for_errors(made, real, regard, self.values.hard)
 
     def _cycle(self, made: Tensor, swapped: Swapped, losses: dict[str, Tensor]) -> Tensor:
         """The averaged encoder must find the motion code that swapped frames were made from."""
