@@ -22,9 +22,13 @@ def test_recipes_are_complete_and_survive_a_round_trip(name: str, tmp_path: Path
 def test_overrides() -> None:
     config = load_config(
         "split",
-        ["generator.steps=7", "run.stages=motion,joint", "data.mirror=false", "model.name=my one"],
-    )
+        [
+            "generator.steps=7", "generator.hold=.2", "generator.start=a.safetensors",
+            "run.stages=motion,joint", "data.mirror=false", "model.name=my one",
+        ],
+    )  # fmt: skip
     assert config.generator.steps == 7
+    assert config.generator.hold == 0.2
     assert config.run.stages == ("motion", "joint")
     assert config.data.mirror is False
     assert config.model.name == "my one"
@@ -38,6 +42,7 @@ def test_overrides() -> None:
         ("steps=7", "section.name=value"),
         ("generator.steps", "section.name=value"),
         ("generator.steps=many", "a whole number is wanted"),
+        ("generator.hold=much", "a number is wanted"),
         ("generator.steps=0", "too small"),
         ("data.fit=squeeze", "crop, stretch"),
         ("run.stages=everything", "generator, motion, joint"),

@@ -559,11 +559,13 @@ def _value(key: str, value: Any, wanted: Any) -> Any:
         if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
             return tuple(item.strip() for item in items if item.strip())
         raise UsageError(f"{key} = {value!r}: a list of names is wanted")
-    if wanted is float and type(value) is int:
+    if wanted is float and type(value) in (int, str):  # TOML does not know ".5" for a number
         try:
             return float(value)
         except OverflowError:
             raise UsageError(f"{key}: the number is too large") from None
+        except ValueError:
+            pass
     if wanted is str and type(value) in (int, float):
         return str(value)
     if type(value) is not wanted:
