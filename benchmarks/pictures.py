@@ -84,7 +84,7 @@ def _moving_grid(networks: Networks, out: Path) -> None:
 
 
 def _codes(networks: Networks, out: Path, shown: int = 8) -> None:
-    """The ten numbers of the motion code over time, above the frames that they make."""
+    """The numbers of the motion code over time, above the frames that they make."""
     codes = networks.path(MOTION, "jack")
     strip = grid([networks.frames(CONTENTS[-1], codes[:: FRAMES // shown])])
     height = 150

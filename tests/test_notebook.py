@@ -220,7 +220,10 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Any:
             patch.setenv("MOCOGEN_COURSE", str(DATA / "course"))
         folder = tmp_path_factory.mktemp("walkthrough")
         resources = {"metadata": {"path": str(folder)}}
-        client = nbclient.NotebookClient(notebook, timeout=300, resources=resources)
+        # What is printed may come in parts, as the machine has time.
+        client = nbclient.NotebookClient(
+            notebook, timeout=300, coalesce_streams=True, resources=resources
+        )
         client.execute()
     return notebook
 
