@@ -31,9 +31,19 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained 32x32 checkpoint with two actions: small, fast, and never still."""
+    return write_tiny(tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors", noise=3)
+
+
+@pytest.fixture(scope="session")
+def even(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with noise and motion codes of one length, which the mode "feedback" wants."""
+    return write_tiny(tmp_path_factory.mktemp("checkpoints") / "even.safetensors", noise=4)
+
+
+def write_tiny(path: Path, noise: int) -> Path:
     spec = ModelSpec(
         content=5,
-        noise=3,
+        noise=noise,
         hidden=8,
         motion=4,
         actions=("hop", "spin"),
@@ -49,7 +59,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for layer in generator.main:
             if isinstance(layer, torch.nn.ConvTranspose2d):
                 layer.weight.data *= 8  # visible contrast
-    path = tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors"
     checkpoint.save(path, spec, motion, generator)
     return path
 

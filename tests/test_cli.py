@@ -115,7 +115,7 @@ def test_the_real_rate_of_a_gif_is_told(run, tiny: Path):
 def test_info_of_a_checkpoint(run):
     told = json.loads(run("info", "weizmann", "--json").stdout)
     assert told["actions"] == ["wave1", "wave2", "jack", "bend"]
-    assert (told["content"], told["motion"], told["image_size"]) == (50, 10, 96)
+    assert (told["content"], told["motion"], told["image_size"]) == (50, 14, 96)
     assert len(told["sha256"]) == 64
     plain = run("info")
     assert "wave1, wave2, jack, bend" in plain.stdout

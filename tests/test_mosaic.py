@@ -308,7 +308,6 @@ def test_a_strip_as_a_picture_has_a_row_a_station(call, tiny: Path):
         ("interpolate --from 3 --to 7 --frames 1", "--frames 1: a way has at least its 2 ends"),
         ("interpolate --from 3 --to 7 --steps 49", "steps 49: use 1 to 48"),
         ("interpolate --from 3 --to 7 --strip --steps 500", "too large to hold"),
-        ("interpolate --from 3 --to 7 --noise feedback", "the first frame alone"),
         ("interpolate --from 3 --to 7 --out w", "no suffix"),
         ("interpolate --from 3 --to 7 --action fly", "unknown action 'fly'"),
     ],
@@ -320,6 +319,13 @@ def test_bad_input_gets_a_clear_sentence(call, tmp_path: Path, command: str, sai
     assert out == ""
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == [], "nothing half-written"
+
+
+def test_a_walk_of_motion_needs_noise_for_more_than_the_first_frame(call, even: Path):
+    words = f"interpolate --from 3 --to 7 --noise feedback --checkpoint {even}"
+    status, _, err = call(f"mocogen {words}")
+    assert status == 2
+    assert "the first frame alone" in err
 
 
 def test_a_grid_that_cannot_be_written_leaves_an_older_one_alone(

@@ -323,12 +323,13 @@ def test_a_walk_arrives_in_the_same_frame_at_any_speed(tiny: Path, speed: float,
         ({"walk": Walk(1, True, True, steps=1.5)}, "steps 1.5: use 1 to 48"),  # type: ignore[arg-type]
         ({"frames": 5, "walk": Walk(1, True, True, steps=6)}, "steps 6: use 1 to 5"),
         ({"loop": True, "walk": Walk(1, True, True, steps=48)}, "ask for one of the two"),
-        (
-            {"noise_mode": "feedback", "walk": Walk(1, False, True, steps=6)},
-            "the first frame alone",
-        ),
     ],
 )
 def test_steering_that_makes_no_sense(model: mocogen.Model, request_: dict, said: str):
     with pytest.raises(UsageError, match=said):
         model.clip(**request_)
+
+
+def test_a_walk_of_motion_needs_noise_for_more_than_the_first_frame(even: Path):
+    with pytest.raises(UsageError, match="the first frame alone"):
+        mocogen.load(even, "cpu").clip(noise_mode="feedback", walk=Walk(1, False, True, steps=6))

@@ -178,7 +178,9 @@ def test_a_walk_of_motion_waits_for_the_first_frame(tiny: Path):
 
 
 @pytest.mark.parametrize("mode", ["constant", "feedback"])
-def test_other_noise_modes(model: mocogen.Model, mode: str):
+@pytest.mark.parametrize("name", BACKENDS)
+def test_other_noise_modes(even: Path, name: str, mode: str):
+    model = mocogen.load(even, "cpu", name)
     whole = model.sample(40, seed=1, noise_mode=mode)
     assert np.array_equal(model.sample(20, seed=1, noise_mode=mode), whole[:20])
     assert not np.array_equal(whole, model.sample(40, seed=1))
