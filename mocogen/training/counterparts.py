@@ -66,11 +66,12 @@ class Counterparts:
         mine = (self.person == person[:, None]) & (self.action == action[:, None])
         apart = torch.cdist(code.float(), self.codes).masked_fill(~mine, torch.inf)
         near, frames = apart.topk(min(among, len(self.codes)), dim=1, largest=False)
-        frame = frames[:, 0]
+        images = sampler.images(frames.flatten(), mirrored.repeat_interleave(frames.shape[1]))
+        images = images.unflatten(0, frames.shape)
+        chosen = torch.zeros_like(frames[:, 0])
         if made is not None and among > 1:
-            images = sampler.images(frames.flatten(), mirrored.repeat_interleave(frames.shape[1]))
-            unlike = (images.unflatten(0, frames.shape) - made[:, None]).abs().mean((2, 3, 4))
-            chosen = unlike.masked_fill(near.isinf(), torch.inf).argmin(1, keepdim=True)
-            frame = frames.gather(1, chosen)[:, 0]
-        mean = sampler.mean_images(self.clip[frame], mirrored)
-        return sampler.images(frame, mirrored), mean, mine.any(1)
+            unlike = (images - made[:, None]).abs().mean((2, 3, 4))
+            chosen = unlike.masked_fill(near.isinf(), torch.inf).argmin(1)
+        each = torch.arange(len(frames), device=frames.device)
+        mean = sampler.mean_images(self.clip[frames[each, chosen]], mirrored)
+        return images[each, chosen], mean, mine.any(1)
