@@ -1,6 +1,6 @@
 """How whole people stay in the motion of others.
 
-    python -m benchmarks.borrowed_motion RUN CLIPS
+    python -m benchmarks.borrowed_motion RUN CLIPS [--swing 1.2]
 
 RUN is a folder that `mocogen train` wrote, with the state of its generator stage; CLIPS are the
 clips that it was trained on. For every action 96 frames of it are drawn, all from one seed, and
@@ -14,6 +14,12 @@ frames of the person in that action that look most like the whole. The four patc
 most from the most similar one give the frame's distance: a head that is torn is no patch of
 anybody. The table has the mean and the worst tenth's smallest, in grey levels. Where *others'* is
 far above *own*, the motion codes say who they were made from.
+
+*Moves* is the movement (see docs/measures.md) of up to 80 frames of one clip of every person in
+the action, shown in the same two ways, over that of these clips.
+
+With ``--swing`` every code is so many times as far from the mean of its clip, as the motion
+network's are with ``motion.swing``.
 """
 
 from __future__ import annotations
@@ -27,6 +33,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mocogen.errors import MocogenError
+from mocogen.evaluation.measures import movement
+from mocogen.generator import to_pixels
 from mocogen.training.config import load_config
 from mocogen.training.counterparts import Counterparts
 from mocogen.training.run import clips_of, make_fabric
@@ -36,7 +44,7 @@ from mocogen.training.states import norms_frozen, read_state, state_path
 
 from .machine import describe
 
-FRAMES, ALIKE, WORST = 96, 6, 4
+FRAMES, ALIKE, WORST, CLIP = 96, 6, 4, 80
 LEAD = 1.0
 """By how much a content's own region leads over the next one, at least."""
 
@@ -74,12 +82,13 @@ class Shown:
     Args:
         run: the folder of the run.
         data: the clips.
+        swing: how many times as far from the mean of its clip a code is.
 
     Raises:
         MocogenError: the state or a clip is missing or damaged.
     """
 
-    def __init__(self, run: Path, data: Path) -> None:
+    def __init__(self, run: Path, data: Path, swing: float = 1.0) -> None:
         config = load_config(str(run / "config.toml"))
         clips = clips_of(data, config)
         state = read_state(state_path(run, "generator"))
@@ -88,6 +97,8 @@ class Shown:
             module.load_state_dict(state["modules"][name])
         self.generator = self.stage.generator_average.train(not norms_frozen(state))
         self.frames = Counterparts(self.stage.sampler, self.stage.encoder_average)
+        everything = torch.arange(len(self.frames.codes))
+        self.codes = self.frames.swung(self.frames.codes, everything, swing)
         self.actions = clips.actions or ("all",)
         self.random = torch.Generator().manual_seed(0)
 
@@ -97,51 +108,80 @@ class Shown:
         Raises:
             MocogenError: nobody else is seen in this action.
         """
-        frames, stage = self.frames, self.stage
-        usual = (frames.action == action) & (frames.person >= 0)
-        rows = usual.nonzero()[:, 0]
-        rows = rows[torch.randint(len(rows), (FRAMES,), generator=self.random)]
-        people = frames.person[usual].unique()
+        rows = self._rows(action)
         found = []
-        for row in rows.tolist():
-            person = frames.person[row]
-            if others:
-                rest = people[people != person]
-                if not len(rest):
-                    raise MocogenError(f"only one person does {self.actions[action]}")
-                person = rest[torch.randint(len(rest), (), generator=self.random)]
-            mine = (usual & (frames.person == person)).nonzero()[:, 0]
-            upright = torch.zeros(len(mine), dtype=torch.bool)
-            found.append(torn(self._made(row, person, action), stage.sampler.images(mine, upright)))
+        for row in rows[torch.randint(len(rows), (FRAMES,), generator=self.random)]:
+            person = self._shown_by(row, action, others)
+            mine = rows[self.frames.person[rows] == person]
+            made = self._made(row[None], person, action)[0]
+            found.append(torn(made, self._filmed(mine)))
         return torch.tensor(found)
 
+    def moves(self, action: int, others: bool) -> float:
+        """The movement of clips with the content of their own person, or of somebody else, over
+        that of the clips as they were filmed.
+
+        Raises:
+            MocogenError: nobody else is seen in this action.
+        """
+        rows, totals = self._rows(action), torch.zeros(2)
+        for person in self.frames.person[rows].unique():
+            mine = rows[self.frames.person[rows] == person]
+            clip = mine[self.frames.clip[mine] == self.frames.clip[mine[0]]][:CLIP]
+            made = self._made(clip, self._shown_by(clip[0], action, others), action)
+            pixels = (to_pixels(x, -1.0, 1.0).numpy() for x in (made, self._filmed(clip)))
+            totals += torch.tensor([movement(frames) for frames in pixels])
+        return float(totals[0] / totals[1])
+
+    def _rows(self, action: int) -> Tensor:
+        """The frames of an action, but for those in another look."""
+        return ((self.frames.action == action) & (self.frames.person >= 0)).nonzero()[:, 0]
+
+    def _filmed(self, rows: Tensor) -> Tensor:
+        return self.stage.sampler.images(rows, torch.zeros(len(rows), dtype=torch.bool))
+
+    def _shown_by(self, row: Tensor, action: int, others: bool) -> Tensor:
+        """Whose content the motion of a frame gets."""
+        person = self.frames.person[row]
+        if not others:
+            return person
+        people = self.frames.person[self._rows(action)].unique()
+        rest = people[people != person]
+        if not len(rest):
+            raise MocogenError(f"only one person does {self.actions[action]}")
+        return rest[torch.randint(len(rest), (), generator=self.random)]
+
     @torch.no_grad()
-    def _made(self, row: int, person: Tensor, action: int) -> Tensor:
+    def _made(self, rows: Tensor, person: Tensor, action: int) -> Tensor:
+        """The motion of frames (n,) with one content of a person: (n, 3, size, size)."""
         stage = self.stage
         group = ((stage.sampler.person == person) & ~stage.sampler.mirrored).nonzero()[0]
         while True:
             content = stage._contents(group, 1.0, None, self.random)[0]
             if float(stage.regions.winner(content)[1]) >= LEAD:
                 break
-        latent = stage._latent(self.frames.codes[row, None], torch.tensor([action]), content)
-        image: Tensor = self.generator(latent)[0].float()
-        return image
+        actions = torch.full((len(rows),), action)
+        latent = stage._latent(self.codes[rows], actions, content.expand(len(rows), -1))
+        images: Tensor = self.generator(latent).float()
+        return images
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", type=Path, help="a folder that `mocogen train` wrote")
     parser.add_argument("data", type=Path, help="the clips that it was trained on")
+    parser.add_argument("--swing", type=float, default=1.0, help="of the codes (1: as they are)")
     options = parser.parse_args()
-    heads = [f"{whose} {what}" for whose in ("own", "others'") for what in ("mean", "90%")]
+    heads = [f"{whose} {what}" for whose in ("own", "others'") for what in ("mean", "90%", "moves")]
     try:
-        shown = Shown(options.run, options.data)
+        shown = Shown(options.run, options.data, options.swing)
         print(f"{'':10}" + "".join(f"{head:>14}" for head in heads))
         for index, action in enumerate(shown.actions):
             values = []
             for others in (False, True):
                 apart = shown.distances(index, others)
                 values += [float(apart.mean()), float(apart.quantile(0.9))]
+                values.append(shown.moves(index, others))
             print(f"{action:10}" + "".join(f"{value:14.2f}" for value in values), flush=True)
     except MocogenError as error:
         print(f"borrowed_motion: {error}", file=sys.stderr)

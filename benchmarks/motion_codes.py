@@ -3,8 +3,9 @@
     python -m benchmarks.motion_codes RUN CLIPS
 
 RUN is a folder that `mocogen train` wrote, with the states of its generator and motion stages;
-CLIPS are the clips that it was trained on. Codes are compared in the whitened space that the
-motion stage works in, over 256 unrolls of 288 steps for every action, from one seed.
+CLIPS are the clips that it was trained on, whose codes are as wide as the run's
+``motion.swing``. Codes are compared in the whitened space that the motion stage works in, over
+256 unrolls of 288 steps for every action, from one seed.
 
 *nearest*: the mean distance from a code, so many steps after the start, to the nearest code of
 a real clip of the action. Beside it, the same from the codes of each clip to those of other

@@ -479,15 +479,23 @@ def test_frames_in_borrowed_motion_are_held_against_those_of_their_person(
     shown = borrowed_motion.Shown(tmp_path, clip_folder)
     asked = []
     made = shown._made
-    shown._made = lambda row, person, action: (  # type: ignore[method-assign]
-        asked.append((int(shown.frames.person[row]), int(person))) or made(row, person, action)
+    shown._made = lambda rows, person, action: (  # type: ignore[method-assign]
+        asked.append((int(shown.frames.person[rows[0]]), int(person))) or made(rows, person, action)
     )
     for others in (False, True):
         asked.clear()
         found = shown.distances(1, others)
         assert len(asked) == len(found) == borrowed_motion.FRAMES
         assert bool((found > 0).all())
+        assert shown.moves(1, others) > 0
+        assert len(asked) == borrowed_motion.FRAMES + 2  # people
         assert all((mine != person) == others for mine, person in asked)
+    wide = borrowed_motion.Shown(tmp_path, clip_folder, 1.5)
+    middles = shown.frames.middles
+    torch.testing.assert_close(wide.codes - middles, 1.5 * (shown.codes - middles))
+    # What is shown as it was filmed moves as much as it did.
+    shown._made = lambda rows, person, action: shown._filmed(rows)  # type: ignore[method-assign]
+    assert shown.moves(1, False) == 1
     shown.frames.person[:] = 0
     with pytest.raises(MocogenError, match="only one person does b"):
         shown.distances(1, True)
@@ -807,6 +815,21 @@ def test_a_lent_frame_is_to_be_the_nearest_of_its_own_group(
     stage._as_counterparts(striped, lent, losses)
     assert float(losses["lent_l1"]) == pytest.approx(0.5 * weight)
     assert float(losses["lent_edges"]) == pytest.approx(weight)
+
+
+def test_lent_codes_swing_as_wide_as_the_motion_network_is_to(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    config = tiny("generator.lent=40", "motion.swing=1.5")
+    clips, fabric = clips_of(clip_folder, config), Fabric(accelerator="cpu", devices=1)
+    stage = GeneratorStage(Context(config, clips, fabric, tmp_path))
+    found = stage.counterparts = Counterparts(stage.sampler, stage.encoder_average)
+    drawn = stage._draw(1.0, False, True)
+    frames = drawn["lent"][0]
+    for frame, code in zip(frames, stage._lend(drawn).code, strict=True):
+        middle = found.codes[found.clip == found.clip[frame]].mean(0)
+        expected = middle + 1.5 * (found.codes[frame] - middle)
+        torch.testing.assert_close(code, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_codes_through_a_bottleneck_lie_on_a_surface_of_its_dimension() -> None:

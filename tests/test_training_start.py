@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from mocogen.training.networks import image_generator
 from mocogen.training.run import clips_of, make_fabric, train
 from mocogen.training.stage import Context
 from mocogen.training.stage_generator import GeneratorStage
-from mocogen.training.stage_motion import encode_clips, load_encoder
+from mocogen.training.stage_motion import MotionStage, encode_clips, load_encoder
 from mocogen.training.start import start_with
 from tests.test_training import clip_folder, losses, run, tiny
 
@@ -138,6 +139,42 @@ def test_a_run_whose_codes_name_the_action(clip_folder: Path, tmp_path: Path) ->
         codes = path_ @ torch.linalg.inv(found.whitening) + found.mean
         expected = torch.tensor([2.0, 0.0] if action == 0 else [0.0, 2.0])
         assert torch.allclose(codes[:, 4:], expected.expand(len(codes), 2), atol=1e-3)
+
+
+def test_a_path_is_told_how_far_it_misnames_its_action(clip_folder: Path, tmp_path: Path) -> None:
+    codes = ("generator.action_code=2", "model.motion=6", "motion.named=10")
+    config = tiny(*codes, "run.stages=generator,motion")
+    train(clip_folder, tmp_path, config, "cpu")
+    lines = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
+    assert all(line["named"] > 0 for line in lines if line["stage"] == "motion")
+    clips = clips_of(clip_folder, config)
+    stage = MotionStage(Context(config, clips, make_fabric(config, "cpu"), tmp_path))
+    action = torch.tensor([0, 1, 1])
+    meant = stage.codes.whole(torch.randn(5 * 3, 4), action.repeat(5)).unflatten(0, (5, 3))
+    off = torch.zeros(6)
+    off[4:] = torch.tensor([0.2, 0.4])
+    found = stage.trajectories
+    for codes_, apart in ((meant, 0.0), (meant + off, 0.1**2 + 0.2**2)):
+        path = (codes_ - found.mean) @ found.whitening
+        assert float(stage._misnamed(path, action)) == pytest.approx(apart, abs=1e-6)
+
+
+def test_paths_swing_as_wide_as_asked_for(clip_folder: Path, tmp_path: Path) -> None:
+    codes = ("generator.action_code=2", "model.motion=6", "motion.endless=")
+    train(clip_folder, tmp_path, tiny("run.stages=generator", *codes), "cpu")
+
+    def paths(*settings: str) -> list[torch.Tensor]:
+        config = tiny(*codes, *settings)
+        clips = clips_of(clip_folder, config)
+        context = Context(config, clips, make_fabric(config, "cpu"), tmp_path)
+        found = encode_clips(context, load_encoder(context))
+        return [path @ torch.linalg.inv(found.whitening) + found.mean for path in found.paths]
+
+    for plain, wide in zip(paths(), paths("motion.swing=1.5"), strict=True):
+        middle = plain.mean(0)
+        assert float((plain - middle)[:, :4].abs().mean()) > 1e-3
+        torch.testing.assert_close(wide - middle, 1.5 * (plain - middle), atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(wide[:, 4:], plain[:, 4:], atol=1e-3, rtol=0)
 
 
 def test_a_code_needs_room_for_a_pose(clip_folder: Path, tmp_path: Path) -> None:

@@ -246,11 +246,15 @@ class MotionConfig:
         critic: weight of the critic's judgement.
         moments: weight of the difference in variance, of positions and of velocities, between
             paths from noise and real ones.
+        named: weight of the squared error of the action's part of the codes along paths from noise,
+            where they have one (``action_code``): it must not slip, however long a clip.
         critic_width: channels of the critic.
         critic_rate: of its Adam, falling in the same proportion as ``learning_rate``.
         smooth_join: frames that join the end of a clip to its start, for the actions named in
             ``endless``.
         endless: actions that begin and end in the same pose, and go on by starting again.
+        swing: how far the network's codes move about the mean of each clip, in units of the clip's
+            own. A generator shows a little less movement than its codes say.
     """
 
     steps: int
@@ -272,6 +276,8 @@ class MotionConfig:
     long_share: float = 0.25  # these came later: see _section
     warm_up: int = 0
     moments: float = 0.0
+    named: float = 0.0
+    swing: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -617,7 +623,7 @@ _POSITIVE = (
     "steps", "batch", "swapped", "learning_rate", "discriminator_rate", "critic_rate",
     "window", "frames", "skip", "encoder_width", "discriminator_width", "critic_width",
     "log_steps", "min_frames", "memory_mb", "fps", "content", "model.noise", "hidden", "motion",
-    "width", "image_size", "clip_norm", "crop", "candidates", "lent_among",
+    "width", "image_size", "clip_norm", "crop", "candidates", "lent_among", "swing",
 )  # fmt: skip
 """Numbers of which 0 is too small; none is below it."""
 

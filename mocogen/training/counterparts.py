@@ -40,6 +40,15 @@ class Counterparts:
             as_filmed = torch.zeros_like(frames, dtype=torch.bool)
             codes.append(encoder(encoder_view(sampler.images(frames, as_filmed), as_filmed)))
         self.codes = torch.cat(codes).float()
+        self.middles = torch.empty_like(self.codes)
+        for clip in self.clip.unique():
+            mine = self.clip == clip
+            self.middles[mine] = self.codes[mine].mean(0)
+
+    def swung(self, code: Tensor, frames: Tensor, swing: float) -> Tensor:
+        """Codes (n, motion) of frames (n,), so many times as far from the mean of their clips."""
+        middle = self.middles[frames]
+        return middle + swing * (code - middle)
 
     @torch.no_grad()
     def of(

@@ -438,11 +438,14 @@ class GeneratorStage(Stage):
         return cells_l1(made, real, swapped.weight * found, regard)
 
     def _lend(self, drawn: Tensors) -> Swapped:
-        """The motion codes of frames, each with a content of its own."""
+        """The motion codes of frames, as wide as the motion network is to swing, each with a
+        content of its own."""
+        assert self.counterparts is not None
         frames, _, _, group, action = drawn["lent"]
         with torch.no_grad():
             images = self.sampler.images(frames, self.sampler.mirrored[group])
             code = self.encoder_average(self._view(images, group))
+        code = self.counterparts.swung(code, frames, self.context.config.motion.swing)
         code = self._noisy(code, self.values.lent_noise)
         latent = self._latent(code, action, drawn["lent_to_content"])
         return Swapped(drawn["lent_to"], action, code, latent, drawn["lent_to_weight"])

@@ -39,7 +39,7 @@ from .states import config_of, fingerprint, last_state, norms_frozen, read_state
 
 @dataclass(frozen=True)
 class Trajectories:
-    """The clips as paths through motion space, whitened.
+    """The clips as paths through motion space, as wide as asked for (``swing``), whitened.
 
     Attributes:
         paths: (T, motion) each, one for every clip that is not mirrored (a mirrored clip has
@@ -95,7 +95,8 @@ def load_encoder(context: Context) -> MotionEncoder:
 
 @torch.no_grad()
 def encode_clips(context: Context, encoder: MotionEncoder) -> Trajectories:
-    """Whitened trajectories of all clips; those of endless actions are closed to loops."""
+    """Whitened trajectories of all clips, each swinging as wide about its mean as the motion
+    network is to; those of endless actions are closed to loops."""
     clips, values = context.clips, context.config.motion
     encoder = encoder.to(context.device)
     codes = MotionCodes(context.config, len(clips.actions))
@@ -107,6 +108,7 @@ def encode_clips(context: Context, encoder: MotionEncoder) -> Trajectories:
         path = encoder(encoder_view(images, upright)).float().cpu()
         action = clips.action_index(clip)
         path = codes.whole(path, torch.full((len(path),), action))
+        path = path.mean(0) + values.swing * (path - path.mean(0))
         if clip.action in values.endless:
             path = _closed(path, values.smooth_join)
         paths.append(path)
@@ -214,6 +216,9 @@ class MotionStage(Stage):
         }
         self.local_batch = max(2, self.values.batch // context.fabric.world_size)
         self.by_action = _by_action(self.trajectories, device)
+        self.codes = MotionCodes(config, self.actions)
+        self.mean = self.trajectories.mean.to(device)
+        self.unwhitening = torch.linalg.inv(self.trajectories.whitening.double()).to(self.mean)
 
     def extra(self) -> dict[str, Any]:
         """The motion network as the checkpoint wants it."""
@@ -280,6 +285,9 @@ class MotionStage(Stage):
         if values.moments:
             losses["moments"] = self._moments_apart(free, action)
             total = total + values.moments * losses["moments"]
+        if values.named and self.codes.named:
+            losses["named"] = self._misnamed(free, action)
+            total = total + values.named * losses["named"]
 
         self.optimisers["motion"].zero_grad()
         total.backward()
@@ -321,6 +329,14 @@ class MotionStage(Stage):
                 difference = (made - real.moments).abs().sum(1)
                 apart.append((difference / real.moments.sum(1)).sum())
         return torch.stack(apart).mean()
+
+    def _misnamed(self, free: Tensor, action: Tensor) -> Tensor:
+        """The squared distance of the action's part of codes, along whitened paths (frames, n,
+        motion), from what it should be, in units of its one-hot vector."""
+        path = free @ self.unwhitening + self.mean
+        pose = path[..., : self.codes.pose].flatten(0, 1)
+        meant = self.codes.whole(pose, action.repeat(len(path))).unflatten(0, path.shape[:2])
+        return ((path - meant) / self.codes.scale).square().sum(2).mean()
 
     def sheet(self) -> Image.Image:
         """Frames of each action from the generator and the averaged motion network."""
