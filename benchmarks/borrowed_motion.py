@@ -45,6 +45,8 @@ from mocogen.training.states import norms_frozen, read_state, state_path
 from .machine import describe
 
 FRAMES, ALIKE, WORST, CLIP = 96, 6, 4, 80
+BOTH = (False, True)
+"""Whether somebody else shows a motion."""
 LEAD = 1.0
 """By how much a content's own region leads over the next one, at least."""
 
@@ -176,13 +178,14 @@ def main() -> int:
     try:
         shown = Shown(options.run, options.data, options.swing)
         print(f"{'':10}" + "".join(f"{head:>14}" for head in heads))
-        for index, action in enumerate(shown.actions):
+        actions = range(len(shown.actions))
+        apart = [[shown.distances(index, others) for others in BOTH] for index in actions]
+        for index in actions:
             values = []
-            for others in (False, True):
-                apart = shown.distances(index, others)
-                values += [float(apart.mean()), float(apart.quantile(0.9))]
+            for others, far in zip(BOTH, apart[index], strict=True):
+                values += [float(far.mean()), float(far.quantile(0.9))]
                 values.append(shown.moves(index, others))
-            print(f"{action:10}" + "".join(f"{value:14.2f}" for value in values), flush=True)
+            print(f"{shown.actions[index]:10}" + "".join(f"{value:14.2f}" for value in values))
     except MocogenError as error:
         print(f"borrowed_motion: {error}", file=sys.stderr)
         return error.exit_code
