@@ -159,6 +159,17 @@ def test_a_path_is_told_how_far_it_misnames_its_action(clip_folder: Path, tmp_pa
         assert float(stage._misnamed(path, action)) == pytest.approx(apart, abs=1e-6)
 
 
+def test_clips_of_no_action_have_no_name_in_their_codes(clip_folder: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in sorted((clip_folder / "a").iterdir()):
+        (flat / path.name).write_bytes(path.read_bytes())
+    settings = ("generator.action_code=2", "motion.named=10", "run.stages=generator,motion")
+    train(flat, tmp_path / "run", tiny(*settings, "motion.endless="), "cpu")
+    rows = (tmp_path / "run" / "losses.jsonl").read_text().splitlines()
+    assert not any("named" in json.loads(row) for row in rows)
+
+
 def test_paths_swing_as_wide_as_asked_for(clip_folder: Path, tmp_path: Path) -> None:
     codes = ("generator.action_code=2", "model.motion=6", "motion.endless=")
     train(clip_folder, tmp_path, tiny("run.stages=generator", *codes), "cpu")

@@ -216,7 +216,7 @@ class MotionStage(Stage):
         }
         self.local_batch = max(2, self.values.batch // context.fabric.world_size)
         self.by_action = _by_action(self.trajectories, device)
-        self.codes = MotionCodes(config, self.actions)
+        self.codes = MotionCodes(config, len(clips.actions))
         self.mean = self.trajectories.mean.to(device)
         self.unwhitening = torch.linalg.inv(self.trajectories.whitening.double()).to(self.mean)
 
