@@ -35,6 +35,7 @@ from torch.nn import functional
 from mocogen.errors import MocogenError
 from mocogen.evaluation.measures import movement
 from mocogen.generator import to_pixels
+from mocogen.training.codes import swung
 from mocogen.training.config import load_config
 from mocogen.training.counterparts import Counterparts
 from mocogen.training.run import clips_of, make_fabric
@@ -99,8 +100,7 @@ class Shown:
             module.load_state_dict(state["modules"][name])
         self.generator = self.stage.generator_average.train(not norms_frozen(state))
         self.frames = Counterparts(self.stage.sampler, self.stage.encoder_average)
-        everything = torch.arange(len(self.frames.codes))
-        self.codes = self.frames.swung(self.frames.codes, everything, swing)
+        self.codes = swung(self.frames.codes, self.frames.middles, swing)
         self.actions = clips.actions or ("all",)
         self.random = torch.Generator().manual_seed(0)
 
@@ -113,7 +113,7 @@ class Shown:
         rows = self._rows(action)
         found = []
         for row in rows[torch.randint(len(rows), (FRAMES,), generator=self.random)]:
-            person = self._shown_by(row, action, others)
+            person = self._shown_by(row, rows, others)
             mine = rows[self.frames.person[rows] == person]
             made = self._made(row[None], person, action)[0]
             found.append(torn(made, self._filmed(mine)))
@@ -130,7 +130,7 @@ class Shown:
         for person in self.frames.person[rows].unique():
             mine = rows[self.frames.person[rows] == person]
             clip = mine[self.frames.clip[mine] == self.frames.clip[mine[0]]][:CLIP]
-            made = self._made(clip, self._shown_by(clip[0], action, others), action)
+            made = self._made(clip, self._shown_by(clip[0], rows, others), action)
             pixels = (to_pixels(x, -1.0, 1.0).numpy() for x in (made, self._filmed(clip)))
             totals += torch.tensor([movement(frames) for frames in pixels])
         return float(totals[0] / totals[1])
@@ -142,15 +142,16 @@ class Shown:
     def _filmed(self, rows: Tensor) -> Tensor:
         return self.stage.sampler.images(rows, torch.zeros(len(rows), dtype=torch.bool))
 
-    def _shown_by(self, row: Tensor, action: int, others: bool) -> Tensor:
-        """Whose content the motion of a frame gets."""
+    def _shown_by(self, row: Tensor, rows: Tensor, others: bool) -> Tensor:
+        """Whose content the motion of a frame gets, of those seen in the frames ``rows``."""
         person = self.frames.person[row]
         if not others:
             return person
-        people = self.frames.person[self._rows(action)].unique()
+        people = self.frames.person[rows].unique()
         rest = people[people != person]
         if not len(rest):
-            raise MocogenError(f"only one person does {self.actions[action]}")
+            action = self.actions[int(self.frames.action[row])]
+            raise MocogenError(f"only one person does {action}")
         return rest[torch.randint(len(rest), (), generator=self.random)]
 
     @torch.no_grad()
@@ -179,6 +180,7 @@ def main() -> int:
         shown = Shown(options.run, options.data, options.swing)
         print(f"{'':10}" + "".join(f"{head:>14}" for head in heads))
         actions = range(len(shown.actions))
+        # All of them first: what they draw shall not depend on what the movement draws.
         apart = [[shown.distances(index, others) for others in BOTH] for index in actions]
         for index in actions:
             values = []

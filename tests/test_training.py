@@ -129,6 +129,12 @@ def losses(folder: Path, stage: str) -> list[dict[str, float]]:
     return kept
 
 
+def generator_stage(data: Path, folder: Path, config: TrainConfig) -> GeneratorStage:
+    """An untrained one, of a run in a folder."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return GeneratorStage(Context(config, clips_of(data, config), fabric, folder))
+
+
 def test_a_run_leaves_a_usable_checkpoint(run: Path) -> None:
     model = load(run / "checkpoint.safetensors", "cpu")
     assert model.spec.actions == ("a", "b")
@@ -606,8 +612,7 @@ def test_a_pair_that_no_clip_shows_is_not_judged_as_a_whole(
     clip_folder: Path, tmp_path: Path
 ) -> None:
     config = tiny("data.other_look=b/p0", "generator.features=0")
-    clips, fabric = clips_of(clip_folder, config), Fabric(accelerator="cpu", devices=1)
-    stage = GeneratorStage(Context(config, clips, fabric, tmp_path))
+    stage = generator_stage(clip_folder, tmp_path, config)
     judge = Brightness(stage.sampler.seen)
     stage.discriminator = judge  # type: ignore[assignment]
     stage.optimisers["discriminator"] = torch.optim.SGD(judge.parameters(), 0.0)
@@ -761,7 +766,7 @@ def test_counterparts_count_from_where_the_encoder_is_frozen(
         "generator.steps=8", "generator.discriminator_start=0.2", "generator.encoder_freeze=0.5",
     )  # fmt: skip
     train(clip_folder, tmp_path, config, "cpu")
-    lines = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
+    lines = losses(tmp_path, "generator")
     assert ["counterpart" in line for line in lines] == [False] * 4 + [True] * 4
     assert all(line["counterpart"] > 0 for line in lines[4:])
 
@@ -776,7 +781,7 @@ def test_lent_frames_count_from_where_the_encoder_is_frozen(
         "generator.encoder_freeze=0.5",
     )  # fmt: skip
     train(clip_folder, tmp_path, config, "cpu")
-    lines = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
+    lines = losses(tmp_path, "generator")
     for name in ("lent_l1", "lent_edges"):
         assert [name in line for line in lines] == [False] * 4 + [True] * 4
         assert all(line[name] > 0 for line in lines[4:])
@@ -791,8 +796,7 @@ def test_a_lent_frame_is_to_be_the_nearest_of_its_own_group(
         "data.other_look=b/p0", "generator.lent=40", "generator.lent_noise=0.3",
         "generator.hard=0", "generator.l1=1", "generator.edges=2", "generator.moving=0",
     )  # fmt: skip
-    clips, fabric = clips_of(clip_folder, config), Fabric(accelerator="cpu", devices=1)
-    stage = GeneratorStage(Context(config, clips, fabric, tmp_path))
+    stage = generator_stage(clip_folder, tmp_path, config)
     stage.counterparts = Counterparts(stage.sampler, stage.encoder_average)
     drawn = stage._draw(1.0, False, True)
     lent = stage._lend(drawn)
@@ -821,8 +825,7 @@ def test_lent_codes_swing_as_wide_as_the_motion_network_is_to(
     clip_folder: Path, tmp_path: Path
 ) -> None:
     config = tiny("generator.lent=40", "motion.swing=1.5")
-    clips, fabric = clips_of(clip_folder, config), Fabric(accelerator="cpu", devices=1)
-    stage = GeneratorStage(Context(config, clips, fabric, tmp_path))
+    stage = generator_stage(clip_folder, tmp_path, config)
     found = stage.counterparts = Counterparts(stage.sampler, stage.encoder_average)
     drawn = stage._draw(1.0, False, True)
     frames = drawn["lent"][0]

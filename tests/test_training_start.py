@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -136,7 +135,7 @@ def test_a_run_whose_codes_name_the_action(clip_folder: Path, tmp_path: Path) ->
     context = Context(config, clips_of(clip_folder, config), make_fabric(config, "cpu"), tmp_path)
     found = encode_clips(context, load_encoder(context))
     for path_, action in zip(found.paths, found.actions, strict=True):
-        codes = path_ @ torch.linalg.inv(found.whitening) + found.mean
+        codes = path_ @ found.unwhitening + found.mean
         expected = torch.tensor([2.0, 0.0] if action == 0 else [0.0, 2.0])
         assert torch.allclose(codes[:, 4:], expected.expand(len(codes), 2), atol=1e-3)
 
@@ -145,8 +144,9 @@ def test_a_path_is_told_how_far_it_misnames_its_action(clip_folder: Path, tmp_pa
     codes = ("generator.action_code=2", "model.motion=6", "motion.named=10")
     config = tiny(*codes, "run.stages=generator,motion")
     train(clip_folder, tmp_path, config, "cpu")
-    lines = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
-    assert all(line["named"] > 0 for line in lines if line["stage"] == "motion")
+    told = losses(tmp_path, "motion")
+    assert told
+    assert all(line["named"] > 0 for line in told)
     clips = clips_of(clip_folder, config)
     stage = MotionStage(Context(config, clips, make_fabric(config, "cpu"), tmp_path))
     action = torch.tensor([0, 1, 1])
@@ -156,7 +156,10 @@ def test_a_path_is_told_how_far_it_misnames_its_action(clip_folder: Path, tmp_pa
     found = stage.trajectories
     for codes_, apart in ((meant, 0.0), (meant + off, 0.1**2 + 0.2**2)):
         path = (codes_ - found.mean) @ found.whitening
-        assert float(stage._misnamed(path, action)) == pytest.approx(apart, abs=1e-6)
+        decoded = path @ stage.unwhitening + stage.mean
+        misnamed = stage.codes.misnamed(decoded, action)
+        assert misnamed.shape == (5, 3)
+        assert float(misnamed.mean()) == pytest.approx(apart, abs=1e-6)
 
 
 def test_clips_of_no_action_have_no_name_in_their_codes(clip_folder: Path, tmp_path: Path) -> None:
@@ -166,8 +169,9 @@ def test_clips_of_no_action_have_no_name_in_their_codes(clip_folder: Path, tmp_p
         (flat / path.name).write_bytes(path.read_bytes())
     settings = ("generator.action_code=2", "motion.named=10", "run.stages=generator,motion")
     train(flat, tmp_path / "run", tiny(*settings, "motion.endless="), "cpu")
-    rows = (tmp_path / "run" / "losses.jsonl").read_text().splitlines()
-    assert not any("named" in json.loads(row) for row in rows)
+    told = losses(tmp_path / "run", "motion")
+    assert told
+    assert not any("named" in line for line in told)
 
 
 def test_paths_swing_as_wide_as_asked_for(clip_folder: Path, tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_paths_swing_as_wide_as_asked_for(clip_folder: Path, tmp_path: Path) -> 
         clips = clips_of(clip_folder, config)
         context = Context(config, clips, make_fabric(config, "cpu"), tmp_path)
         found = encode_clips(context, load_encoder(context))
-        return [path @ torch.linalg.inv(found.whitening) + found.mean for path in found.paths]
+        return [path @ found.unwhitening + found.mean for path in found.paths]
 
     for plain, wide in zip(paths(), paths("motion.swing=1.5"), strict=True):
         middle = plain.mean(0)

@@ -44,3 +44,14 @@ class MotionCodes:
             return pose
         one_hot = functional.one_hot(action, self.named).to(pose)
         return torch.cat([pose, self.scale * one_hot], 1)
+
+    def misnamed(self, code: Tensor, action: Tensor) -> Tensor:
+        """The squared distance of the action's part of codes (..., n, motion) from the one-hot
+        vectors that it should say of actions (n,), (..., n)."""
+        said = code[..., self.pose :] / self.scale
+        return (said - functional.one_hot(action, self.named).to(said)).square().sum(-1)
+
+
+def swung(codes: Tensor, middle: Tensor, swing: float) -> Tensor:
+    """Codes (n, motion), so many times as far from a middle, (motion,) or one each, as they are."""
+    return middle + swing * (codes - middle)

@@ -254,7 +254,8 @@ class MotionConfig:
             ``endless``.
         endless: actions that begin and end in the same pose, and go on by starting again.
         swing: how far the network's codes move about the mean of each clip, in units of the clip's
-            own. A generator shows a little less movement than its codes say.
+            own. A generator shows a little less movement than its codes say. The codes of lent
+            frames (:attr:`GeneratorConfig.lent`) swing as wide.
     """
 
     steps: int

@@ -24,6 +24,10 @@ class Counterparts:
     Args:
         sampler: has the frames.
         encoder: gives them their codes, and does not change any more.
+
+    Attributes:
+        codes: of all frames, (frames, pose).
+        middles: of every frame the mean code of its clip, the same.
     """
 
     @torch.no_grad()
@@ -44,11 +48,6 @@ class Counterparts:
         for clip in self.clip.unique():
             mine = self.clip == clip
             self.middles[mine] = self.codes[mine].mean(0)
-
-    def swung(self, code: Tensor, frames: Tensor, swing: float) -> Tensor:
-        """Codes (n, motion) of frames (n,), so many times as far from the mean of their clips."""
-        middle = self.middles[frames]
-        return middle + swing * (code - middle)
 
     @torch.no_grad()
     def of(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .augment import discriminator_view, encoder_view, flip_where, jitter, view_draws
-from .codes import MotionCodes
+from .codes import MotionCodes, swung
 from .config import GeneratorConfig
 from .content import ContentRegions, mapped
 from .counterparts import Counterparts
@@ -445,7 +445,7 @@ class GeneratorStage(Stage):
         with torch.no_grad():
             images = self.sampler.images(frames, self.sampler.mirrored[group])
             code = self.encoder_average(self._view(images, group))
-        code = self.counterparts.swung(code, frames, self.context.config.motion.swing)
+        code = swung(code, self.counterparts.middles[frames], self.context.config.motion.swing)
         code = self._noisy(code, self.values.lent_noise)
         latent = self._latent(code, action, drawn["lent_to_content"])
         return Swapped(drawn["lent_to"], action, code, latent, drawn["lent_to_weight"])

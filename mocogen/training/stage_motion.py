@@ -24,7 +24,7 @@ from ..errors import MocogenError
 from ..generator import from_pixels
 from ..motion import MotionNetwork
 from .augment import encoder_view
-from .codes import MotionCodes
+from .codes import MotionCodes, swung
 from .config import MotionConfig
 from .content import ContentRegions, content_mapping, mapped
 from .cuda_graphs import moved
@@ -55,6 +55,11 @@ class Trajectories:
     mean: Tensor
     whitening: Tensor
     encoder: str
+
+    @property
+    def unwhitening(self) -> Tensor:
+        """(motion, motion); code = whitened @ unwhitening + mean."""
+        return torch.linalg.inv(self.whitening.double()).float()
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def encode_clips(context: Context, encoder: MotionEncoder) -> Trajectories:
         path = encoder(encoder_view(images, upright)).float().cpu()
         action = clips.action_index(clip)
         path = codes.whole(path, torch.full((len(path),), action))
-        path = path.mean(0) + values.swing * (path - path.mean(0))
+        path = swung(path, path.mean(0), values.swing)
         if clip.action in values.endless:
             path = _closed(path, values.smooth_join)
         paths.append(path)
@@ -218,7 +223,7 @@ class MotionStage(Stage):
         self.by_action = _by_action(self.trajectories, device)
         self.codes = MotionCodes(config, len(clips.actions))
         self.mean = self.trajectories.mean.to(device)
-        self.unwhitening = torch.linalg.inv(self.trajectories.whitening.double()).to(self.mean)
+        self.unwhitening = self.trajectories.unwhitening.to(device)
 
     def extra(self) -> dict[str, Any]:
         """The motion network as the checkpoint wants it."""
@@ -286,7 +291,8 @@ class MotionStage(Stage):
             losses["moments"] = self._moments_apart(free, action)
             total = total + values.moments * losses["moments"]
         if values.named and self.codes.named:
-            losses["named"] = self._misnamed(free, action)
+            codes = free @ self.unwhitening + self.mean
+            losses["named"] = self.codes.misnamed(codes, action).mean()
             total = total + values.named * losses["named"]
 
         self.optimisers["motion"].zero_grad()
@@ -330,14 +336,6 @@ class MotionStage(Stage):
                 apart.append((difference / real.moments.sum(1)).sum())
         return torch.stack(apart).mean()
 
-    def _misnamed(self, free: Tensor, action: Tensor) -> Tensor:
-        """The squared distance of the action's part of codes, along whitened paths (frames, n,
-        motion), from what it should be, in units of its one-hot vector."""
-        path = free @ self.unwhitening + self.mean
-        pose = path[..., : self.codes.pose].flatten(0, 1)
-        meant = self.codes.whole(pose, action.repeat(len(path))).unflatten(0, path.shape[:2])
-        return ((path - meant) / self.codes.scale).square().sum(2).mean()
-
     def sheet(self) -> Image.Image:
         """Frames of each action from the generator and the averaged motion network."""
         state = read_state(state_path(self.context.folder, "generator"))
@@ -373,7 +371,7 @@ def unwhitened(motion: MotionNetwork, trajectories: Trajectories) -> MotionNetwo
     """
     folded = copy.deepcopy(motion).eval()
     assert folded.linear is not None
-    inverse = torch.linalg.inv(trajectories.whitening.double()).to(folded.linear.weight)
+    inverse = trajectories.unwhitening.to(folded.linear.weight)
     mean = trajectories.mean.to(folded.linear.weight)
     folded.linear.weight.copy_(inverse.t() @ folded.linear.weight)
     folded.linear.bias.copy_(folded.linear.bias @ inverse + mean)
